@@ -1,0 +1,74 @@
+package registry
+
+import (
+	"crypto/rand"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/ids"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+func open(t *testing.T, path string) (*Registry, *store.DB) {
+	t.Helper()
+	db, err := store.Open(t.Context(), store.Options{Path: path, Schemas: []store.Schema{Schema()}, Metrics: metrics.New(), Clock: clock.NewSystem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	things := []Thing{{Name: "pump"}, {Name: "climate", Type: "bme280"}}
+	return New(things, db, clock.NewSystem(), ids.New(rand.Reader)), db
+}
+
+func TestAccessKey_SurvivesARestartAndHasAWSsForm(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	r, db := open(t, path)
+	key, err := r.CreateAccessKey(t.Context(), "reader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`^AKIA[A-Z2-7]{16}$`).MatchString(key.ID) || len(key.Secret) != 40 {
+		t.Errorf("key %q with a secret of %d characters", key.ID, len(key.Secret))
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, db = open(t, path)
+	defer db.Close()
+	if got, err := r.AccessKey(t.Context(), key.ID); err != nil || got != key {
+		t.Errorf("after a restart: %+v, %v; want %+v", got, err, key)
+	}
+	if _, err := r.AccessKey(t.Context(), "AKIANOBODY"); iot.CodeOf(err) != iot.NotFound {
+		t.Errorf("unknown key: %v, want NotFound", err)
+	}
+}
+
+func TestAccessKey_TheirNumberIsBounded(t *testing.T) {
+	r, db := open(t, filepath.Join(t.TempDir(), "state.db"))
+	defer db.Close()
+	for range AccessKeysMax {
+		if _, err := r.CreateAccessKey(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.CreateAccessKey(t.Context(), ""); iot.CodeOf(err) != iot.Conflict {
+		t.Errorf("one more: %v, want Conflict", err)
+	}
+}
+
+func TestThings_AreSortedAndFound(t *testing.T) {
+	r, db := open(t, filepath.Join(t.TempDir(), "state.db"))
+	defer db.Close()
+	if all := r.Things(); len(all) != 2 || all[0].Name != "climate" {
+		t.Errorf("things: %+v", all)
+	}
+	if _, ok := r.Thing("pump"); !ok {
+		t.Error("pump is not found")
+	}
+	if _, ok := r.Thing("ghost"); ok {
+		t.Error("ghost is found")
+	}
+}
