@@ -1,9 +1,6 @@
 package store
 
-import (
-	"context"
-	"errors"
-)
+import "context"
 
 // Read calls fn with a read-only snapshot: everything committed before Read
 // was called, nothing later. It waits for a free reader (Options.Readers) and
@@ -13,7 +10,7 @@ func (db *DB) Read(ctx context.Context, fn func(*Tx) error) error {
 	if err != nil {
 		return db.wrap("read", err)
 	}
-	broken := false
+	broken := true // until the transaction has ended well: fn may panic
 	defer func() {
 		if broken {
 			c.close()
@@ -22,7 +19,6 @@ func (db *DB) Read(ctx context.Context, fn func(*Tx) error) error {
 		db.readers <- c
 	}()
 	if err := c.exec("BEGIN"); err != nil {
-		broken = true
 		return db.wrap("read", err)
 	}
 	tx := &Tx{c: c, ctx: ctx}
@@ -53,7 +49,7 @@ func (db *DB) reader(ctx context.Context) (*conn, error) {
 	c, err := openConn(ctx, db.o, true)
 	if err != nil {
 		db.readers <- nil
-		return nil, errors.Join(err)
+		return nil, err
 	}
 	return c, nil
 }

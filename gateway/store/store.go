@@ -101,10 +101,11 @@ const (
 
 // DB is one open file. All methods are safe for concurrent use.
 type DB struct {
-	o    Options
-	log  *slog.Logger
-	fig  *figures
-	file string // name for errors
+	o        Options
+	log      *slog.Logger
+	fig      *figures
+	file     string // name for errors
+	readOnly bool   // there is no writer
 
 	w       *conn      // the writer's connection; only the writer uses it
 	readers chan *conn // nil entries are opened on demand
@@ -207,11 +208,16 @@ func (db *DB) Close() error {
 	db.closed = true
 	close(db.queue)
 	db.mu.Unlock()
-	<-db.ended
+	if !db.readOnly {
+		<-db.ended
+	}
 	for range db.o.Readers {
 		if c := <-db.readers; c != nil {
 			c.close()
 		}
+	}
+	if db.w == nil {
+		return nil
 	}
 	err := db.checkpoint()
 	return errors.Join(err, db.wrap("close", db.w.close()))

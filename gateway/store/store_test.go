@@ -32,6 +32,15 @@ func insert(text string) func(*Tx) error {
 	}
 }
 
+// stall keeps the writer busy with a group of its own until the channel is
+// closed, so that what is queued meanwhile becomes one group.
+func stall(db *DB) chan struct{} {
+	hold, started := make(chan struct{}), make(chan struct{})
+	db.WriteAsync("hold", func(*Tx) error { close(started); <-hold; return nil }, func(error) {})
+	<-started
+	return hold
+}
+
 func count(t testing.TB, db *DB) (n int) {
 	t.Helper()
 	err := db.Read(context.Background(), func(tx *Tx) error {
@@ -57,8 +66,7 @@ func TestWrite_IsSeenByReadersAfterItsReturn(t *testing.T) {
 func TestWrite_AnErrorUndoesOnlyItsOwnWrite(t *testing.T) {
 	db := open(t, Options{})
 	mine := errors.New("mine")
-	hold := make(chan struct{})
-	db.WriteAsync("hold", func(*Tx) error { <-hold; return nil }, func(error) {})
+	hold := stall(db)
 	var got []error
 	ended := make(chan struct{})
 	take := func(err error) { got = append(got, err) }

@@ -46,8 +46,8 @@ func (db *DB) Write(ctx context.Context, op string, fn func(*Tx) error) error {
 
 // WriteAsync queues fn and returns; while the queue is full it waits. done is
 // called on the writer's goroutine after the commit or the failure, in the
-// order of the queue; it must not block and must not call Write. After Close
-// done gets ErrClosed on the caller's goroutine.
+// order of the queue; it must not block and must not write. After Close done
+// gets ErrClosed on the caller's goroutine.
 func (db *DB) WriteAsync(op string, fn func(*Tx) error, done func(error)) {
 	if err := db.enqueue(context.Background(), &request{op: op, fn: fn, done: done}); err != nil {
 		done(err)
@@ -59,6 +59,9 @@ func (db *DB) enqueue(ctx context.Context, r *request) error {
 	defer db.mu.RUnlock()
 	if db.closed {
 		return db.wrap(r.op, ErrClosed)
+	}
+	if db.readOnly {
+		return db.wrap(r.op, ErrReadOnly)
 	}
 	select {
 	case db.queue <- r:
