@@ -26,25 +26,26 @@ func appendTime(dst []byte, seconds int64) []byte {
 	return strconv.AppendInt(dst, seconds, 10)
 }
 
-// acceptedBody repeats the state as it was sent (shadow.md section 6).
-func acceptedBody(r Request, next *Shadow) []byte {
+// Accepted is the body of update/accepted for r, which made the version at that
+// time: it repeats the state as it was sent (shadow.md section 6).
+func Accepted(r Request, made Stamp) []byte {
 	dst := append(make([]byte, 0, 256), `{"state":`...)
 	dst = r.appendState(dst)
 	dst = append(dst, `,"metadata":`...)
 	if r.Clear {
-		dst = appendTimestamp(dst, next.Time)
+		dst = appendTimestamp(dst, made.Time)
 	} else {
 		dst = append(dst, '{')
 		more := false
 		for _, s := range [...]Member{{"desired", r.Desired}, {"reported", r.Reported}} {
 			if s.Value.kind != Absent {
-				dst = appendUniformMeta(appendKey(dst, s.Key, !more), s.Value, next.Time)
+				dst = appendUniformMeta(appendKey(dst, s.Key, !more), s.Value, made.Time)
 				more = true
 			}
 		}
 		dst = append(dst, '}')
 	}
-	return closeBody(appendTime(appendVersion(dst, next.Version), next.Time), r.Token)
+	return closeBody(appendTime(appendVersion(dst, made.Version), made.Time), r.Token)
 }
 
 // appendUniformMeta mirrors v with one time for every scalar and null.
@@ -138,10 +139,12 @@ func documentsBody(previous, current *Shadow, token string) []byte {
 	return closeBody(appendTime(append(dst, '}'), current.Time), token)
 }
 
-func deletedBody(version, seconds int64, token string) []byte {
+// Deleted is the body of delete/accepted: the version that was deleted, and
+// when.
+func Deleted(was Stamp, token string) []byte {
 	dst := append(make([]byte, 0, 64), `{"version":`...)
-	dst = strconv.AppendInt(dst, version, 10)
-	return closeBody(appendTime(dst, seconds), token)
+	dst = strconv.AppendInt(dst, was.Version, 10)
+	return closeBody(appendTime(dst, was.Time), token)
 }
 
 // Rejected is the body of a rejected message for err: its code and sentence

@@ -431,4 +431,3 @@ func TestApply_KeepsNoPayloadAlive(t *testing.T) {
 	}
 	compare(r.Reported, next.Reported.State())
 }
-

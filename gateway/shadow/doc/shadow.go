@@ -58,8 +58,9 @@ func (s *Shadow) Section(name string) Section {
 	return Section{}
 }
 
-// version is the one an update must name: 0 before the first one.
-func (s *Shadow) version() int64 {
+// Current is the version an update must name: 0 before the first one, that of
+// the tombstone after a delete.
+func (s *Shadow) Current() int64 {
 	if s == nil {
 		return 0
 	}
@@ -86,7 +87,7 @@ func Apply(cur *Shadow, r Request, lim Limits, now time.Time) (Result, error) {
 	}
 	return Result{
 		Next:      next,
-		Accepted:  acceptedBody(r, next),
+		Accepted:  Accepted(r, Stamp{next.Time, next.Version}),
 		Delta:     deltaBody(next, r.Token),
 		Documents: documentsBody(cur, next, r.Token),
 	}, nil
@@ -94,10 +95,10 @@ func Apply(cur *Shadow, r Request, lim Limits, now time.Time) (Result, error) {
 
 // Next is Apply without the messages.
 func Next(cur *Shadow, r Request, lim Limits, now time.Time) (*Shadow, error) {
-	if r.Version != nil && *r.Version != cur.version() {
+	if r.Version != nil && *r.Version != cur.Current() {
 		return nil, iot.Errorf(iot.Conflict, "Version conflict")
 	}
-	at := Stamp{Time: now.Unix(), Version: cur.version() + 1}
+	at := Stamp{Time: now.Unix(), Version: cur.Current() + 1}
 	next := &Shadow{Version: at.Version, Time: at.Time}
 	if cur != nil {
 		next.Desired, next.Reported = cur.Desired, cur.Reported
@@ -125,7 +126,7 @@ func Delete(cur *Shadow, key iot.ShadowKey, token string, now time.Time) (*Shado
 		Reported: Section{meta: meta{Stamp: at}},
 		Version:  at.Version, Time: at.Time, Deleted: true,
 	}
-	return tombstone, deletedBody(cur.Version, at.Time, token), nil
+	return tombstone, Deleted(Stamp{at.Time, cur.Version}, token), nil
 }
 
 // Get gives the body of get/accepted, stamped now. A shadow that is not live
