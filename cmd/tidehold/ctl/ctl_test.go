@@ -1,0 +1,139 @@
+package ctl
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidehold/tidehold/gateway/iot"
+)
+
+// gateway answers on a Unix socket with what a test wants.
+func gateway(t *testing.T, answer http.HandlerFunc) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "ctl.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: answer}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return socket
+}
+
+func tidehold(args ...string) (string, error) {
+	root := &cobra.Command{Use: "tidehold", SilenceErrors: true, SilenceUsage: true}
+	Add(root)
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs(args)
+	err := root.ExecuteContext(context.Background())
+	return out.String(), err
+}
+
+func TestStatus_FormsAndExitCodes(t *testing.T) {
+	body := `{"gateway":"demo","state":"failed","listeners":[{"name":"local","address":"127.0.0.1:1883"}],"components":{"broker":{"state":"failed","since":"2026-01-02T03:04:05Z","error":"port taken"}}}`
+	socket := gateway(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
+	out, err := tidehold("status", "--socket", socket)
+	if ExitCode(err) != ExitUnhealthy || !strings.Contains(out, "port taken") || !strings.Contains(out, "127.0.0.1:1883") {
+		t.Errorf("table: exit %d\n%s", ExitCode(err), out)
+	}
+	if out, _ := tidehold("--socket", socket, "-o", "json", "status"); !strings.Contains(out, `"gateway": "demo"`) {
+		t.Errorf("json:\n%s", out)
+	}
+	if out, _ := tidehold("status", "-o", "yaml", "--socket", socket); !strings.Contains(out, "gateway: demo\n") || !strings.Contains(out, "error: port taken") {
+		t.Errorf("yaml:\n%s", out)
+	}
+	if _, err := tidehold("status", "-o", "xml", "--socket", socket); ExitCode(err) != ExitUsage {
+		t.Errorf("unknown form: exit %d", ExitCode(err))
+	}
+}
+
+func TestExitCodes_FollowTheRefusal(t *testing.T) {
+	for status, want := range map[int]int{404: ExitNotFound, 403: ExitDenied, 401: ExitDenied, 409: ExitFailed, 500: ExitFailed} {
+		socket := gateway(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			fmt.Fprint(w, `{"message":"because"}`)
+		})
+		_, err := tidehold("shadow", "get", "t", "--socket", socket)
+		if ExitCode(err) != want || !strings.Contains(err.Error(), "because") {
+			t.Errorf("status %d: exit %d, %v; want exit %d", status, ExitCode(err), err, want)
+		}
+	}
+	_, err := tidehold("status", "--socket", filepath.Join(t.TempDir(), "nobody.sock"))
+	if ExitCode(err) != ExitUnreachable || !strings.Contains(err.Error(), "tidehold run") {
+		t.Errorf("nobody: exit %d, %v", ExitCode(err), err)
+	}
+	if ExitCode(iot.Errorf(iot.Internal, "x")) != ExitFailed || ExitCode(nil) != ExitOK || ExitCode(UsageError{errors.New("x")}) != ExitUsage {
+		t.Error("plain codes are wrong")
+	}
+}
+
+func TestShadowSet_WrapsABareStateAndKeepsDigits(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"desired":{"n":9007199254740993}}`: `{"state":{"desired":{"n":9007199254740993}}}`,
+		`{"state":{"desired":null}}`:         `{"state":{"desired":null}}`,
+		`{"reported":{}}`:                    `{"state":{"reported":{}}}`,
+		`{"state":null,"version":3}`:         `{"state":null,"version":3}`,
+	} {
+		if got, err := requestDocument(nil, in); err != nil || string(got) != want {
+			t.Errorf("%s: got %s, %v; want %s", in, got, err, want)
+		}
+	}
+	if _, err := requestDocument(nil, "{"); ExitCode(err) != ExitUsage {
+		t.Errorf("no JSON: %v", err)
+	}
+	if got, err := requestDocument(strings.NewReader(`{"desired":{}}`), "-"); err != nil || string(got) != `{"state":{"desired":{}}}` {
+		t.Errorf("standard input: %s, %v", got, err)
+	}
+}
+
+func TestVerbs_AskTheRightPath(t *testing.T) {
+	var asked string
+	socket := gateway(t, func(w http.ResponseWriter, r *http.Request) {
+		var body bytes.Buffer
+		body.ReadFrom(r.Body)
+		asked = strings.TrimSpace(r.Method + " " + r.URL.String() + " " + body.String())
+		if strings.HasPrefix(r.URL.Path, "/tidehold/v1/uplinks") || r.URL.Path == "/tidehold/v1/rules" {
+			fmt.Fprint(w, `[{"name":"cloud","ruleName":"cloud"}]`)
+			return
+		}
+		fmt.Fprint(w, `{"results":[],"uplinks":[{"name":"cloud","pending":3}],"value":1}`)
+	})
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"shadow", "get", "t", "--name", "a b"}, "GET /things/t/shadow?name=a+b"},
+		{[]string{"shadow", "set", "t", `{"desired":{}}`}, `POST /things/t/shadow {"state":{"desired":{}}}`},
+		{[]string{"shadow", "delete", "t"}, "DELETE /things/t/shadow"},
+		{[]string{"shadow", "list", "t"}, "GET /api/things/shadow/ListNamedShadowsForThing/t?pageSize=100"},
+		{[]string{"uplink", "cut", "cloud"}, "POST /tidehold/v1/uplinks/cut?name=cloud"},
+		{[]string{"uplink", "restore"}, "POST /tidehold/v1/uplinks/restore"},
+		{[]string{"uplink", "status"}, "GET /tidehold/v1/uplinks"},
+		{[]string{"spool", "stats"}, "GET /tidehold/v1/spool"},
+		{[]string{"sim", "get", "climate", "temperature"}, "GET /tidehold/v1/sim/climate?quantity=temperature"},
+		{[]string{"sim", "set", "climate", "temperature", "31.5"}, `PUT /tidehold/v1/sim/climate {"quantity":"temperature","value":"31.5"}`},
+		{[]string{"sim", "set", "door-button", "on"}, `PUT /tidehold/v1/sim/door-button {"value":"on"}`},
+		{[]string{"sim", "fault", "climate", "nack"}, `PUT /tidehold/v1/sim/climate {"fault":"nack"}`},
+		{[]string{"rule", "list"}, "GET /tidehold/v1/rules"},
+		{[]string{"access-key", "create", "--policy", "p"}, `POST /tidehold/v1/access-keys {"policy":"p"}`},
+	} {
+		if out, err := tidehold(append(c.args, "--socket", socket)...); err != nil || asked != c.want {
+			t.Errorf("%v: asked %q, %v; want %q\n%s", c.args, asked, err, c.want, out)
+		}
+	}
+	if out, err := tidehold("uplink", "status", "-o", "name", "--socket", socket); err != nil || out != "cloud\n" {
+		t.Errorf("names: %q, %v", out, err)
+	}
+}

@@ -1,0 +1,314 @@
+package ctl
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// options are the flags that every verb takes.
+type options struct{ socket, output string }
+
+// Add puts the client verbs and their global flags under root.
+func Add(root *cobra.Command) {
+	o := &options{}
+	root.PersistentFlags().StringVar(&o.socket, "socket", "", "Unix socket of the gateway (default: $TIDEHOLD_SOCKET, /run/tidehold/ctl.sock, a running demo's)")
+	root.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table, json, yaml, wide or name")
+	root.AddCommand(o.status(), o.shadow(), o.uplink(), o.spool(), o.sim(), o.accessKey(),
+		o.list("rule", "Rules of the gateway", "/tidehold/v1/rules", drawRules),
+		o.list("thing", "Things of the gateway", "/tidehold/v1/things", drawThings),
+		o.list("sync", "Shadows synchronised with an uplink", "/tidehold/v1/sync", nil))
+}
+
+// run asks the gateway and shows the answer.
+func (o *options) run(cmd *cobra.Command, method, path string, body []byte, draw table) error {
+	answer, err := newClient(findSocket(o.socket)).ask(cmd.Context(), method, path, body)
+	if err != nil {
+		return err
+	}
+	return show(cmd.OutOrStdout(), o.output, answer, draw)
+}
+
+func verb(use, short string, args cobra.PositionalArgs, run func(*cobra.Command, []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: args, RunE: run}
+}
+
+func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short}
+	cmd.AddCommand(verbs...)
+	return cmd
+}
+
+func (o *options) list(noun, short, path string, draw table) *cobra.Command {
+	return group(noun, short, verb("list", "List them", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+		return o.run(cmd, "GET", path, nil, draw)
+	}))
+}
+
+func (o *options) status() *cobra.Command {
+	return verb("status", "How the gateway does; exit code 6 when it failed", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+		body, err := newClient(findSocket(o.socket)).ask(cmd.Context(), "GET", "/tidehold/v1/status", nil)
+		if err != nil {
+			return err
+		}
+		if err := show(cmd.OutOrStdout(), o.output, body, drawStatus); err != nil {
+			return err
+		}
+		var status struct{ State string }
+		if json.Unmarshal(body, &status) == nil && status.State == "failed" {
+			return errUnhealthy
+		}
+		return nil
+	})
+}
+
+func (o *options) shadow() *cobra.Command {
+	var name string
+	path := func(thing string) string {
+		p := "/things/" + url.PathEscape(thing) + "/shadow"
+		if name != "" {
+			p += "?name=" + url.QueryEscape(name)
+		}
+		return p
+	}
+	cmd := group("shadow", "Shadow documents of things",
+		verb("get THING", "Show a shadow", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd, "GET", path(args[0]), nil, nil)
+		}),
+		verb("set THING JSON", "Update a shadow: a request document, its `state` alone, or - for standard input", cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
+			body, err := requestDocument(cmd.InOrStdin(), args[1])
+			if err != nil {
+				return err
+			}
+			return o.run(cmd, "POST", path(args[0]), body, nil)
+		}),
+		verb("delete THING", "Delete a shadow", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd, "DELETE", path(args[0]), nil, nil)
+		}),
+		verb("list THING", "List the named shadows of a thing", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd, "GET", "/api/things/shadow/ListNamedShadowsForThing/"+url.PathEscape(args[0])+"?pageSize=100", nil, drawShadowNames)
+		}))
+	cmd.PersistentFlags().StringVar(&name, "name", "", "name of the shadow (default: the classic one)")
+	return cmd
+}
+
+// requestDocument wraps a bare state into a request document. The text is not
+// re-encoded: numbers keep their digits.
+func requestDocument(in io.Reader, text string) ([]byte, error) {
+	body := []byte(text)
+	if text == "-" {
+		var err error
+		if body, err = io.ReadAll(in); err != nil {
+			return nil, err
+		}
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return nil, UsageError{fmt.Errorf("shadow set: %q is no JSON object: %w", text, err)}
+	}
+	_, desired := members["desired"]
+	_, reported := members["reported"]
+	if _, whole := members["state"]; whole || !desired && !reported {
+		return body, nil
+	}
+	return slices.Concat([]byte(`{"state":`), bytes.TrimSpace(body), []byte(`}`)), nil
+}
+
+func (o *options) uplink() *cobra.Command {
+	move := func(use, short string) *cobra.Command {
+		return verb(use+" [NAME]", short, cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+			path := "/tidehold/v1/uplinks/" + use
+			if len(args) == 1 {
+				path += "?name=" + url.QueryEscape(args[0])
+			}
+			return o.run(cmd, "POST", path, nil, drawUplinks)
+		})
+	}
+	return group("uplink", "Links to the upstream brokers",
+		verb("status [NAME]", "State of the links", cobra.MaximumNArgs(1), func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, "GET", "/tidehold/v1/uplinks", nil, drawUplinks)
+		}),
+		move("cut", "Hold a link down until restore or restart"),
+		move("restore", "Let a cut link connect again, at once"))
+}
+
+func (o *options) spool() *cobra.Command {
+	return group("spool", "Telemetry that waits for an upstream",
+		verb("stats", "Figures of the spool", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, "GET", "/tidehold/v1/spool", nil, drawSpool)
+		}))
+}
+
+func (o *options) sim() *cobra.Command {
+	set := func(cmd *cobra.Command, part string, want map[string]string) error {
+		body, err := json.Marshal(want)
+		if err != nil {
+			return err
+		}
+		return o.run(cmd, "PUT", "/tidehold/v1/sim/"+url.PathEscape(part), body, drawValue)
+	}
+	return group("sim", "The simulated world seen from outside",
+		verb("get NAME [QUANTITY]", "What a part sees, or the level at its pin", cobra.RangeArgs(1, 2), func(cmd *cobra.Command, args []string) error {
+			path := "/tidehold/v1/sim/" + url.PathEscape(args[0])
+			if len(args) == 2 {
+				path += "?quantity=" + url.QueryEscape(args[1])
+			}
+			return o.run(cmd, "GET", path, nil, drawValue)
+		}),
+		verb("set NAME [QUANTITY] VALUE", "Change the world: `set climate temperature 31.5`, `set door-button on`", cobra.RangeArgs(2, 3), func(cmd *cobra.Command, args []string) error {
+			want := map[string]string{"value": args[len(args)-1]}
+			if len(args) == 3 {
+				want["quantity"] = args[1]
+			}
+			return set(cmd, args[0], want)
+		}),
+		verb("fault NAME FAULT", "Break a part: nack, stuck, flip, slow, power-loss, wrong-id, unplug; none repairs it", cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
+			return set(cmd, args[0], map[string]string{"fault": args[1]})
+		}))
+}
+
+func (o *options) accessKey() *cobra.Command {
+	var policy string
+	create := verb("create", "Make an access key for the control endpoint; the secret is shown only now", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+		body, err := json.Marshal(map[string]string{"policy": policy})
+		if err != nil {
+			return err
+		}
+		return o.run(cmd, "POST", "/tidehold/v1/access-keys", body, nil)
+	})
+	create.Flags().StringVar(&policy, "policy", "", "name of the policy that says what the key may do (default: everything)")
+	return group("access-key", "Keys for AWS tools", create)
+}
+
+func drawStatus(w io.Writer, body []byte) error {
+	var s struct {
+		Gateway, State string
+		Listeners      []struct{ Name, Address string }
+		Components     map[string]struct {
+			State, Error string
+			Since        time.Time
+		}
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return err
+	}
+	row(w, "GATEWAY", s.Gateway)
+	row(w, "STATE", s.State)
+	for _, l := range s.Listeners {
+		row(w, "LISTENER", l.Name, l.Address)
+	}
+	row(w)
+	row(w, "COMPONENT", "STATE", "SINCE", "ERROR")
+	for _, name := range slices.Sorted(maps.Keys(s.Components)) {
+		c := s.Components[name]
+		row(w, name, c.State, c.Since.Local().Format(time.DateTime), c.Error)
+	}
+	return nil
+}
+
+func drawUplinks(w io.Writer, body []byte) error {
+	var list []struct {
+		Name, Profile, State, Error string
+		Since                       time.Time
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return err
+	}
+	row(w, "UPLINK", "PROFILE", "STATE", "SINCE", "ERROR")
+	for _, u := range list {
+		row(w, u.Name, u.Profile, u.State, u.Since.Local().Format(time.DateTime), u.Error)
+	}
+	return nil
+}
+
+func drawSpool(w io.Writer, body []byte) error {
+	var s struct {
+		State             string
+		Bytes, LimitBytes int64
+		Uplinks           []map[string]any
+	}
+	var limit struct {
+		LimitBytes int64 `json:"limit_bytes"`
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, &limit); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "spool %s, %d of %d bytes\n\n", s.State, s.Bytes, limit.LimitBytes)
+	columns := []string{"name", "allocated", "delivered", "pending", "lost", "folded", "skipped", "oldest_age_s", "eta_s"}
+	row(w, "UPLINK", "ALLOCATED", "DELIVERED", "PENDING", "LOST", "FOLDED", "SKIPPED", "OLDEST (s)", "ETA (s)")
+	for _, u := range s.Uplinks {
+		cells := make([]any, len(columns))
+		for i, column := range columns {
+			cells[i] = u[column]
+			if cells[i] == nil {
+				cells[i] = "-"
+			}
+		}
+		row(w, cells...)
+	}
+	return nil
+}
+
+func drawRules(w io.Writer, body []byte) error {
+	var list []struct {
+		RuleName, SQL string
+		RuleDisabled  bool
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return err
+	}
+	row(w, "RULE", "DISABLED", "SQL")
+	for _, r := range list {
+		row(w, r.RuleName, r.RuleDisabled, r.SQL)
+	}
+	return nil
+}
+
+func drawThings(w io.Writer, body []byte) error {
+	var list []struct {
+		ThingName, ThingTypeName string
+		Attributes               map[string]string
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return err
+	}
+	row(w, "THING", "TYPE", "ATTRIBUTES")
+	for _, t := range list {
+		row(w, t.ThingName, t.ThingTypeName, t.Attributes)
+	}
+	return nil
+}
+
+func drawShadowNames(w io.Writer, body []byte) error {
+	var page struct{ Results []string }
+	if err := json.Unmarshal(body, &page); err != nil {
+		return err
+	}
+	for _, name := range page.Results {
+		row(w, name)
+	}
+	return nil
+}
+
+func drawValue(w io.Writer, body []byte) error {
+	var answer map[string]json.RawMessage
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return err
+	}
+	for _, member := range []string{"value", "fault"} {
+		if value, ok := answer[member]; ok {
+			row(w, string(value))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
+)
+
+// BodyBytesMax is the largest request body: AWS's publish limit.
+const BodyBytesMax = 128 << 10
+
+// headerWait is how long a client may take to send its request head.
+const headerWait = 10 * time.Second
+
+// Config says where to listen. An empty address means not at all.
+type Config struct {
+	// Socket is the path of the operator's Unix socket.
+	Socket string
+	// Control and Metrics are HOST:PORT.
+	Control, Metrics string
+	// Listen opens sockets; nil means the host's network.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+}
+
+// Server serves the three mouths.
+type Server struct {
+	cfg      Config
+	services Services
+	log      *slog.Logger
+	panics   *metrics.Counter
+	requests *metrics.Counter
+	mouths   []mouth
+}
+
+type mouth struct {
+	name     string
+	listener net.Listener
+	server   *http.Server
+}
+
+// New builds a server; nothing listens before Listen.
+func New(cfg Config, s Services, m *metrics.Registry, log *slog.Logger) *Server {
+	if cfg.Listen == nil {
+		cfg.Listen = (&net.ListenConfig{}).Listen
+	}
+	return &Server{
+		cfg: cfg, services: s, log: log,
+		panics:   m.Counter("http_panics_total", "HTTP requests that panicked and were answered with 500."),
+		requests: m.Counter("http_requests_total", "HTTP requests by mouth and status class.", "mouth", "class"),
+	}
+}
+
+// Listen opens all mouths. A mouth that cannot be opened is an error that
+// names it; those opened before stay open until Run ends.
+func (s *Server) Listen(ctx context.Context) error {
+	if s.cfg.Socket != "" {
+		if err := s.open(ctx, "socket", "unix", s.cfg.Socket, s.operatorRoutes()); err != nil {
+			return err
+		}
+	}
+	var failed []error
+	if s.cfg.Control != "" {
+		failed = append(failed, s.open(ctx, "control", "tcp", s.cfg.Control, s.controlRoutes()))
+	}
+	if s.cfg.Metrics != "" {
+		failed = append(failed, s.open(ctx, "metrics", "tcp", s.cfg.Metrics, s.metricsRoutes()))
+	}
+	return errors.Join(failed...)
+}
+
+func (s *Server) open(ctx context.Context, name, network, address string, routes http.Handler) error {
+	if network == "unix" {
+		if err := clearSocket(address); err != nil {
+			return err
+		}
+	}
+	listener, err := s.cfg.Listen(ctx, network, address)
+	if err != nil {
+		return fmt.Errorf("http: listen %s on %s: %w (is another process there? see `ss -ltnp`, or change http.%s.bind)", name, address, err, name)
+	}
+	if network == "unix" {
+		if err := os.Chmod(address, 0o660); err != nil {
+			return errors.Join(fmt.Errorf("http: set the mode of socket %s: %w", address, err), listener.Close())
+		}
+	}
+	server := &http.Server{Handler: s.guard(name, routes), ReadHeaderTimeout: headerWait, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	s.mouths = append(s.mouths, mouth{name, listener, server})
+	return nil
+}
+
+// clearSocket removes a socket that nobody serves any more. A living one is
+// another gateway's: an error.
+func clearSocket(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+		return fmt.Errorf("http: socket %s is served by another gateway; stop it, or give --socket another path", path)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("http: remove the dead socket %s: %w", path, err)
+	}
+	return nil
+}
+
+// Addresses gives the name and address of each open mouth.
+func (s *Server) Addresses() map[string]string {
+	all := make(map[string]string)
+	for _, m := range s.mouths {
+		all[m.name] = m.listener.Addr().String()
+	}
+	return all
+}
+
+// Run serves until ctx ends, then lets running requests finish for 2 s.
+func (s *Server) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, m := range s.mouths {
+		group.Go(func() error {
+			if err := m.server.Serve(m.listener); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("http: serve %s: %w", m.name, err)
+			}
+			return nil
+		})
+		group.Go(func() error {
+			<-ctx.Done()
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			if m.server.Shutdown(end) != nil {
+				m.server.Close() // streams do not end by themselves
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// guard counts requests and turns a panic into a 500 for this request alone.
+func (s *Server) guard(name string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		defer func() {
+			if p := recover(); p != nil {
+				s.panics.Inc()
+				s.log.Error("http request panicked", "path", r.URL.Path, "err", p, "stack", string(debug.Stack()))
+				writeError(seen, iot.Errorf(iot.Internal, "Internal service failure"))
+			}
+			s.requests.Inc(name, fmt.Sprintf("%dxx", seen.status/100))
+		}()
+		next.ServeHTTP(seen, r)
+	})
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader remembers the status.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// readBody reads a bounded body.
+func readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, BodyBytesMax+1))
+	if err != nil {
+		return nil, iot.Errorf(iot.InvalidRequest, "request body: %v", err)
+	}
+	if len(body) > BodyBytesMax {
+		return nil, iot.Errorf(iot.TooLarge, "The payload exceeds the maximum size allowed")
+	}
+	return body, nil
+}

@@ -1,0 +1,94 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/iot"
+)
+
+// Shadows is the shadow service. Bodies are those of AWS's data plane.
+type Shadows interface {
+	Get(ctx context.Context, key iot.ShadowKey, clientToken string) ([]byte, error)
+	Update(ctx context.Context, key iot.ShadowKey, payload []byte, o iot.Origin) ([]byte, error)
+	Delete(ctx context.Context, key iot.ShadowKey, o iot.Origin) ([]byte, error)
+	// List gives one page of the named shadows of a thing, sorted, and the
+	// token of the next page, empty at the end.
+	List(ctx context.Context, thing iot.ThingName, token string, size int) ([]iot.ShadowName, string, error)
+}
+
+// UplinkStatus is one line of `tidehold uplink status` (contract section 3).
+type UplinkStatus struct {
+	Name    string    `json:"name"`
+	Profile string    `json:"profile"`
+	State   string    `json:"state"`
+	Since   time.Time `json:"since"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// Uplinks are the links to the upstream brokers.
+type Uplinks interface {
+	UplinkStatus() []UplinkStatus
+	// CutUplink holds a link down until RestoreUplink; the empty name means
+	// the only one there is. An unknown name is NotFound.
+	CutUplink(name string) error
+	RestoreUplink(name string) error
+}
+
+// Sim is the simulated world seen from outside. An unknown part or quantity is
+// NotFound.
+type Sim interface {
+	SimGet(part, quantity string) (any, error)
+	SimSet(part, quantity, value string) error
+	SimFault(part, fault string) error
+}
+
+// Publisher takes a message into the house as if a client had published it.
+type Publisher interface {
+	PublishHTTP(ctx context.Context, m iot.Message) error
+}
+
+// Operator answers for the gateway as a whole. Each method gives a value that
+// is written as JSON.
+type Operator interface {
+	Status() any
+	Version() any
+	SpoolStats() any
+	Rules() any
+	Things() any
+	SyncStatus() any
+	// CreateAccessKey makes a local access key; the secret is told only once.
+	CreateAccessKey(policy string) (any, error)
+	// Ready reports why the gateway cannot serve; nil means it can.
+	Ready() error
+	// Live reports why the gateway should be restarted; nil means it should not.
+	Live() error
+}
+
+// Keys finds the identity behind a signed request and says whether it may act.
+type Keys interface {
+	// Verify authenticates a request and its body. Errors are Unauthorized.
+	Verify(r *http.Request, body []byte) (iot.Principal, error)
+	// Allow decides one action on one resource. Errors are Forbidden.
+	Allow(p iot.Principal, action, resource string) error
+}
+
+// Services is everything the server needs of the house.
+type Services struct {
+	Shadows   Shadows
+	Uplinks   Uplinks
+	Sim       Sim
+	Publisher Publisher
+	Operator  Operator
+	Keys      Keys
+	Console   http.Handler
+	Metrics   http.Handler
+}
+
+// errorBody is AWS's error document and ours: a message, and a type for machines.
+func errorBody(err error) []byte {
+	body, _ := json.Marshal(map[string]string{"message": iot.MessageOf(err), "traceId": ""})
+	return body
+}
