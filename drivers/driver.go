@@ -1,0 +1,100 @@
+package drivers
+
+import (
+	"context"
+	"time"
+)
+
+// Driver knows one kind of chip. A Driver is stateless and may be used by
+// several goroutines.
+type Driver interface {
+	// Describe tells what the driver needs and gives. It touches no hardware.
+	Describe() Info
+	// Open makes the chip at h ready to be read: it identifies it (ErrWrongChip)
+	// and writes its settings. opt has passed Describe().Options.
+	Open(ctx context.Context, h *Handle, opt Options) (Device, error)
+}
+
+// Device is one chip that a Driver opened. Its methods are called by one
+// goroutine at a time.
+type Device interface {
+	// Identify reads the chip's identity; ErrWrongChip when it is another one.
+	Identify(ctx context.Context) error
+	// Read takes one sample of every channel, in SI units. It ends within
+	// Describe().MaxRead, and soon after ctx does.
+	Read(ctx context.Context) ([]Reading, error)
+	// Close puts the chip to rest. It does not close the bus.
+	Close() error
+}
+
+// Reading is one sample of one channel. A Device fills Channel, Quantity and
+// Value; whoever schedules the reads stamps the rest.
+type Reading struct {
+	// Channel is the driver's name of the value; after naming by the
+	// configuration, its `as`.
+	Channel  string
+	Quantity Quantity
+	Value    float64
+	// Unit is the unit of Value: empty from a Device (SI).
+	Unit Unit
+	// Time is the wall clock at the sample, Up the time since boot.
+	Time time.Time
+	Up   time.Duration
+	// Unsynced marks a Time that was taken before the wall clock was set.
+	Unsynced bool
+}
+
+// StateClass says how a reading behaves over time (Home Assistant's words).
+type StateClass string
+
+// The state classes.
+const (
+	Measurement     StateClass = "measurement"
+	Total           StateClass = "total"
+	TotalIncreasing StateClass = "total_increasing"
+)
+
+// Channel describes one value of a chip.
+type Channel struct {
+	Name     string
+	Quantity Quantity
+	// Unit and Decimals are what a reading gets when the configuration names none.
+	Unit     Unit
+	Decimals int
+	Class    StateClass
+}
+
+// Info is what a driver says about itself.
+type Info struct {
+	// Name is the word in `driver:`.
+	Name string
+	// Bus is the type of bus the chip sits on: i2c, spi, onewire.
+	Bus string
+	// Addresses are the addresses the chip can have, the usual one first.
+	Addresses []uint16
+	// Identify tells people how the chip is recognised.
+	Identify string
+	Channels []Channel
+	Options  []Option
+	// MaxRead bounds one Read or Open.
+	MaxRead time.Duration
+}
+
+// Channel finds a channel by name.
+func (i Info) Channel(name string) (Channel, bool) {
+	for _, c := range i.Channels {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Channel{}, false
+}
+
+// Memory keeps small states of parts over a restart: totals of counters, the
+// last level of outputs. A nil Memory keeps nothing.
+type Memory interface {
+	// Load gives what was saved last for a part; false when nothing was.
+	Load(part string) ([]byte, bool, error)
+	// Save replaces it and returns once it is durable.
+	Save(part string, state []byte) error
+}

@@ -1,0 +1,76 @@
+package drivers
+
+import (
+	"context"
+	"time"
+)
+
+// Pull is the resistor at an input line.
+type Pull string
+
+// The resistors.
+const (
+	PullNone Pull = ""
+	PullUp   Pull = "up"
+	PullDown Pull = "down"
+)
+
+// Level says which level an output line gets when it is requested.
+type Level int
+
+// The levels of a request.
+const (
+	Keep Level = iota // whatever it has now
+	Low
+	High
+)
+
+// LineEdge is one change of a line. Time has a monotonic reading taken when
+// the edge happened, so that a late reader loses nothing. Seq counts the edges
+// of the line from 1; a gap means edges were lost.
+type LineEdge struct {
+	High bool
+	Time time.Time
+	Seq  uint64
+}
+
+// InputLine is a line requested as input. Levels are electrical: what is
+// active is the user's business.
+type InputLine interface {
+	// Read is the level now.
+	Read() (high bool, err error)
+	// Wait blocks until the next edge, or ctx ends (its error). Edges wait in a
+	// bounded queue; when it is full the oldest are lost and Seq shows the gap.
+	Wait(ctx context.Context) (LineEdge, error)
+	// Close gives the line back.
+	Close() error
+}
+
+// OutputLine is a line requested as output. Reading never changes its
+// direction.
+type OutputLine interface {
+	Write(high bool) error
+	// Read is the level at the pin, not what was written.
+	Read() (high bool, err error)
+	// Close gives the line back. Most chips keep the level.
+	Close() error
+}
+
+// Lines hands out lines of GPIO chips.
+type Lines interface {
+	// Simulated reports that there is no hardware behind the chip.
+	Simulated(pin PinConfig) bool
+	// Input requests a line as input with edge detection.
+	Input(pin PinConfig, pull Pull) (InputLine, error)
+	// Output requests a line as output; it has its initial level from the first
+	// moment, without a glitch.
+	Output(pin PinConfig, initial Level) (OutputLine, error)
+}
+
+// Buses finds buses by the names in the configuration. An unknown name is
+// ErrNoBus; a known bus whose hardware is absent is found, and its
+// transactions fail.
+type Buses interface {
+	Lines
+	Bus(name string) (Bus, error)
+}
