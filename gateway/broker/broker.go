@@ -1,0 +1,261 @@
+// Package broker is the local MQTT broker: MQTT 3.1.1 and 5 over TCP, TLS and
+// WebSocket, sessions, retained messages, lifecycle events.
+//
+// Order: messages of one publisher reach every subscriber in the order they
+// were published, per QoS; PUBACK and PUBREC leave in the order of the PUBLISH
+// packets (MQTT-4.6.0-2). Durability: an acknowledgement leaves only after
+// House.Accept said that the message is safe; what the broker itself holds
+// (sessions, queues, retained messages) lives in memory, see DESIGN.md.
+// Blocking: Route never waits for a subscriber; only the goroutine that reads
+// from a publisher waits, for House.Accept, for a free place among its
+// unacknowledged messages, or for its rate. Limits: Limits and Config; each
+// refusal is counted, and told to whoever caused it.
+//
+// Everything the Authorizer is asked happens on the broker's goroutines, in
+// Receive even under the lock of a session: it must not block, nor call the
+// broker.
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/broker/wire"
+	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/ids"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
+)
+
+// Authorizer decides who may connect and what a client may do. Its errors
+// refuse; their iot.Code becomes the MQTT reason code.
+type Authorizer interface {
+	// Connect authenticates c; it may set c.Principal and c.Private.
+	Connect(c *Client, password []byte) error
+	// Publish allows c to publish to a topic, and to retain there.
+	Publish(c *Client, name string, retain bool) error
+	// Subscribe allows c a topic filter, as the client sent it.
+	Subscribe(c *Client, filter string) error
+	// Receive allows the delivery of one message to c.
+	Receive(c *Client, name string) bool
+}
+
+// House takes what clients publish.
+type House interface {
+	// Accept takes m and calls done exactly once, from any goroutine, when m
+	// is as durable as it must be, or with the reason why it is refused. It
+	// also has Route called for m. It may block: only m's publisher waits.
+	Accept(m iot.Message, done func(error))
+}
+
+// Client is a connected client as the Authorizer sees it. It does not change
+// after Authorizer.Connect returned.
+type Client struct {
+	ID        iot.ClientID
+	Principal iot.Principal
+	Listener  string // name of the listener it came through
+	Auth      string // how that listener authenticates
+	RemoteIP  string
+	Protocol  byte // 4 is MQTT 3.1.1, 5 is MQTT 5
+	// CleanStart is CleanSession of 3.1.1 and CleanStart of 5.
+	CleanStart bool
+	// SessionExpiry is how long the session outlives the connection.
+	SessionExpiry time.Duration
+	Username      string
+	// Will is nil when there is none.
+	Will *iot.Message
+	// TLS is nil on a connection without.
+	TLS *tls.ConnectionState
+	// Since is when CONNECT was accepted.
+	Since time.Time
+	// Session is unique for each connection: sessionIdentifier of the
+	// lifecycle events.
+	Session string
+	// Private belongs to the Authorizer, such as a compiled policy.
+	Private any
+}
+
+// Limits are the figures of contract section 5, `mqtt.limits`. 0 = none.
+type Limits struct {
+	MaxPayload                                        int
+	MaxTopicLevels, MaxTopicBytes                     int
+	MaxSubscriptionsPerClient, MaxFiltersPerSubscribe int
+	MaxQoS                                            byte
+	PublishRate, PublishBytes                         float64 // per second and connection
+	MaxInflight                                       int
+	// MaxConnections: negative derives it from the memory of the host.
+	MaxConnections   int
+	ConnectTimeout   time.Duration
+	MaxRetained      int
+	MaxRetainedBytes int64
+}
+
+// Queue bounds what waits for one persistent session that is away.
+type Queue struct {
+	MaxMessages int
+	MaxBytes    int
+	MaxAge      time.Duration
+	// DropOldest makes room for the newest; otherwise the newest is dropped.
+	DropOldest bool
+}
+
+// ListenerConfig is one listening socket.
+type ListenerConfig struct {
+	Name     string
+	Bind     string       // HOST:PORT, unless Listener is given
+	Listener net.Listener // already open, e.g. by systemd
+	TLS      *tls.Config  // nil: plain
+	Protocol string       // mqtt (default) or ws
+	Auth     string       // handed to the Authorizer
+	RateFree bool         // no publish rate on this listener
+	// Upgrade, when set, authenticates the HTTP request of a WebSocket; an
+	// error is answered with its HTTP status.
+	Upgrade func(r *http.Request) (iot.Principal, error)
+}
+
+// Config is what a broker needs to know. Zero values mean no limit, except
+// where said.
+type Config struct {
+	Listeners []ListenerConfig
+	Limits    Limits
+	Queue     Queue
+	// SessionExpiry is the longest life of a session without connection, and
+	// the life of a persistent session of 3.1.1.
+	SessionExpiry time.Duration
+	// WriteBufferBytes is what one connection may leave unread; default 1 MiB.
+	WriteBufferBytes int
+	// BufferedBytes bounds all write buffers and queues; default 64 MiB.
+	BufferedBytes int64
+	// MaxSubscriptions bounds all subscriptions together; default 20000.
+	MaxSubscriptions int
+	// MaxRetainedPerPrincipal; default 500.
+	MaxRetainedPerPrincipal int
+	// OnDenied is aws (default) or lenient (security.md 1.6).
+	OnDenied string
+	// ConnackDenied is the code of a refused CONNECT of 3.1.1; default 5.
+	ConnackDenied byte
+	// Listen opens sockets; default net.ListenConfig.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+}
+
+// Address is where a listener can be reached.
+type Address struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+}
+
+// Broker serves MQTT clients. All methods may be called from any goroutine.
+type Broker struct {
+	cfg   Config
+	auth  Authorizer
+	house House
+	clk   clock.Clock
+	src   *ids.Source
+	log   *slog.Logger
+	count *figures
+
+	budget    *wire.Budget
+	lobby     *wire.Lobby
+	gate      *wire.Gate
+	denials   quiet
+	listeners []*listener
+
+	index    *index
+	retained *retained
+	presence *presence
+	sessions *sessions
+
+	serving  sync.WaitGroup // readers and writers of connections
+	stopping chan struct{}
+	wakeup   chan struct{} // the housekeeper looks again
+}
+
+// New checks cfg and fills in its defaults; it opens nothing.
+func New(cfg Config, auth Authorizer, house House, clk clock.Clock, src *ids.Source, m *metrics.Registry, log *slog.Logger) (*Broker, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	b := &Broker{
+		cfg: cfg, auth: auth, house: house, clk: clk, src: src, log: log,
+		budget:   wire.NewBudget(cfg.BufferedBytes),
+		lobby:    wire.NewLobby(lobbyTotal, lobbyPerAddress),
+		gate:     wire.NewGate(),
+		index:    newIndex(),
+		presence: newPresence(),
+		sessions: newSessions(),
+		stopping: make(chan struct{}),
+		wakeup:   make(chan struct{}, 1),
+	}
+	b.retained = newRetained(cfg)
+	b.count = newFigures(m, b)
+	b.retained.dropped = func() { b.count.dropped.Inc("retained_limit") }
+	return b, nil
+}
+
+const (
+	lobbyTotal      = 256 // connections before CONNECT (security.md T4)
+	lobbyPerAddress = 16
+)
+
+func (cfg *Config) fill() error {
+	setDefault(&cfg.WriteBufferBytes, 1<<20)
+	setDefault(&cfg.BufferedBytes, 64<<20)
+	setDefault(&cfg.MaxSubscriptions, 20000)
+	setDefault(&cfg.MaxRetainedPerPrincipal, 500)
+	setDefault(&cfg.ConnackDenied, 5)
+	setDefault(&cfg.OnDenied, "aws")
+	setDefault(&cfg.Limits.ConnectTimeout, 5*time.Second)
+	if cfg.OnDenied != "aws" && cfg.OnDenied != "lenient" {
+		return fmt.Errorf("broker: on_denied is %q: want aws or lenient", cfg.OnDenied)
+	}
+	if cfg.Limits.MaxQoS > 2 {
+		return fmt.Errorf("broker: max_qos is %d: want 0, 1 or 2", cfg.Limits.MaxQoS)
+	}
+	if cfg.Limits.MaxConnections < 0 {
+		cfg.Limits.MaxConnections = connectionsFor(memoryBytes())
+	}
+	if cfg.Listen == nil {
+		cfg.Listen = func(ctx context.Context, network, address string) (net.Listener, error) {
+			return (&net.ListenConfig{}).Listen(ctx, network, address)
+		}
+	}
+	return nil
+}
+
+func setDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// Disconnect ends the connection of a client with an MQTT 5 reason code, such
+// as 0x98 for an administrative action; false when it is not connected.
+func (b *Broker) Disconnect(id iot.ClientID, reason byte) bool {
+	c := b.sessions.connected(id)
+	if c == nil {
+		return false
+	}
+	c.stop(ending{code: reason, event: reasonAPI})
+	return true
+}
+
+// Clients lists the connected clients, in no order.
+func (b *Broker) Clients() []Client {
+	var all []Client
+	b.sessions.each(func(s *session) {
+		if c := s.connection(); c != nil {
+			all = append(all, c.public)
+		}
+	})
+	return all
+}

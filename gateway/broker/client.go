@@ -1,0 +1,205 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/tidehold/tidehold/gateway/broker/wire"
+)
+
+// ending says why a connection ends.
+type ending struct {
+	code  byte   // MQTT 5 reason code of our DISCONNECT; 0 sends none
+	event string // disconnectReason of the lifecycle event
+	text  string // for the client and the log
+	clean bool   // the client said DISCONNECT: no will
+}
+
+// client is one connection that said CONNECT. One goroutine, run, reads from
+// it; everything else may be called from anywhere.
+type client struct {
+	b       *Broker
+	public  Client
+	address netip.Addr
+	version byte
+	conn    *wire.Conn
+	read    *wire.Reader
+	session *session
+
+	maxPacket   int  // what the client can take
+	window      int  // its Receive Maximum
+	problemInfo bool // it wants reason strings
+
+	// Only the reading goroutine uses these.
+	aliases map[uint16]string
+	topic   checkedTopic
+	pace    pacer
+	source  string
+	tally   tally
+	visit   int64 // versionNumber of the lifecycle events
+
+	willDelay time.Duration
+
+	acks    ackLine
+	once    sync.Once
+	end     ending        // set before stopped is closed
+	stopped chan struct{} // the connection is over
+	gone    chan struct{} // and has been cleaned up after
+}
+
+// keep tells which packets hold texts and payloads that outlive their reading.
+func keep(first byte) bool {
+	switch first >> 4 {
+	case packets.Connect, packets.Publish, packets.Subscribe, packets.Unsubscribe:
+		return true
+	}
+	return false
+}
+
+// stop ends the connection; only the first reason counts. It does not wait.
+func (c *client) stop(e ending) {
+	c.once.Do(func() {
+		c.end = e
+		if c.version == 5 && e.code != codeSuccess {
+			c.conn.Send(c.encodeDisconnect(e), wire.Must)
+		}
+		close(c.stopped)
+		c.acks.close()
+		c.conn.Close()
+	})
+}
+
+func (c *client) encodeDisconnect(e ending) []byte {
+	pk := packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ProtocolVersion: 5, ReasonCode: e.code,
+		Mods: packets.Mods{DisallowProblemInfo: !c.problemInfo, MaxSize: uint32(c.maxPacket)},
+	}
+	pk.Properties.ReasonString = e.text
+	return encode(func(b *bytes.Buffer) error { return pk.DisconnectEncode(b) })
+}
+
+// run reads until the connection ends, and cleans up after it.
+func (c *client) run() {
+	c.read.Wait = func() { c.tally.flush(c.b.count, c.read) }
+	for {
+		first, body, err := c.read.Next(keep)
+		if err != nil {
+			c.stop(readEnding(err))
+			break
+		}
+		if e := c.packet(first, body); e != nil {
+			c.stop(*e)
+			break
+		}
+	}
+	<-c.stopped
+	c.tally.flush(c.b.count, c.read)
+	c.b.leave(c)
+	close(c.gone)
+	c.session.forget(c)
+}
+
+// readEnding is what a failed read means.
+func readEnding(err error) ending {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, wire.ErrTooLarge):
+		return ending{code: codeTooLarge, event: reasonClientError, text: err.Error()}
+	case errors.Is(err, wire.ErrMalformed):
+		return ending{code: codeMalformed, event: reasonClientError, text: err.Error()}
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return ending{code: codeKeepAlive, event: reasonKeepAlive, text: "nothing heard for one and a half keep alive intervals"}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return ending{event: reasonLost}
+	}
+	return ending{event: reasonLost, text: err.Error()}
+}
+
+func protocolError(text string) *ending {
+	return &ending{code: codeProtocol, event: reasonClientError, text: text}
+}
+
+func malformed(err error) *ending {
+	return &ending{code: codeMalformed, event: reasonClientError, text: err.Error()}
+}
+
+// packet acts on one packet; a result ends the connection.
+func (c *client) packet(first byte, body []byte) *ending {
+	var fh packets.FixedHeader
+	if err := fh.Decode(first); err != nil {
+		return malformed(err)
+	}
+	fh.Remaining = len(body)
+	switch fh.Type {
+	case packets.Publish:
+		return c.publish(fh, body)
+	case packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp:
+		return c.ack(fh.Type, body)
+	case packets.Subscribe:
+		return c.subscribe(fh, body)
+	case packets.Unsubscribe:
+		return c.unsubscribe(fh, body)
+	case packets.Pingreq:
+		c.conn.Send([]byte{packets.Pingresp << 4, 0}, wire.Must)
+		return nil
+	case packets.Disconnect:
+		return c.disconnect(fh, body)
+	case packets.Connect:
+		return protocolError("second CONNECT")
+	}
+	return protocolError("packet type " + packets.PacketNames[fh.Type] + " is not for clients to send")
+}
+
+// ack acts on the four acknowledgements.
+func (c *client) ack(kind byte, body []byte) *ending {
+	id, code, err := parseAck(body)
+	if err != nil {
+		return malformed(err)
+	}
+	switch kind {
+	case packets.Puback:
+		c.session.acknowledged(c, id)
+	case packets.Pubrec:
+		c.session.received(c, id, code)
+	case packets.Pubcomp:
+		c.session.completed(c, id)
+	case packets.Pubrel:
+		c.release(id)
+	}
+	return nil
+}
+
+// disconnect acts on DISCONNECT (MQTT 5, 3.14).
+func (c *client) disconnect(fh packets.FixedHeader, body []byte) *ending {
+	pk := packets.Packet{FixedHeader: fh, ProtocolVersion: c.version}
+	if err := decode(pk.DisconnectDecode, body); err != nil {
+		return malformed(err)
+	}
+	if pk.Properties.SessionExpiryIntervalFlag {
+		if c.public.SessionExpiry == 0 && pk.Properties.SessionExpiryInterval > 0 {
+			return protocolError("session expiry was 0 at CONNECT and cannot be raised")
+		}
+		c.session.setExpiry(c, c.b.expiry(pk.Properties.SessionExpiryInterval))
+	}
+	const withWill = 0x04
+	return &ending{event: reasonClient, clean: pk.ReasonCode != withWill}
+}
+
+// pause waits for d or the end of the connection; false means the end.
+func (c *client) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-c.stopped:
+		return false
+	}
+}

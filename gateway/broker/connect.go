@@ -1,0 +1,291 @@
+package broker
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"math"
+	"net"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/tidehold/tidehold/gateway/broker/wire"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/topic"
+)
+
+const (
+	connectMax   = 4 << 10 // bytes of a CONNECT (security.md T5)
+	keepAliveMax = 1200    // seconds, as in AWS; told to MQTT 5 clients
+	clientIDMax  = 128     // bytes, as in AWS
+	packetSlack  = 8 << 10 // what a PUBLISH may have beside topic and payload
+)
+
+// shutdown ends everybody when the gateway stops.
+var shutdown = ending{code: codeShuttingDown, event: reasonServer, text: "the gateway stops"}
+
+// noProperties is an empty property block.
+var noProperties = []byte{0}
+
+// refusal is a CONNECT that is answered with a CONNACK and an end.
+type refusal struct {
+	code   byte
+	reason string // label of metrics
+	text   string
+}
+
+// serve is the life of one connection: CONNECT, then run.
+func (b *Broker) serve(l *listener, nc net.Conn, state *tls.ConnectionState, who *iot.Principal, guest *wire.Guest) {
+	c := b.newClient(l, nc, state)
+	_ = nc.SetReadDeadline(time.Now().Add(b.cfg.Limits.ConnectTimeout))
+	first, body, err := c.read.Next(keep)
+	if err != nil || first != packets.Connect<<4 {
+		b.count.connects.Inc("no_connect")
+		c.conn.Close()
+		return
+	}
+	pk, no := parseConnect(body)
+	if no == nil {
+		c.version, no = pk.ProtocolVersion, c.introduce(&pk, who)
+	}
+	if no == nil {
+		no = c.admitted(&pk)
+	}
+	if no != nil {
+		b.refuse(c, no)
+		return
+	}
+	guest.Leave()
+	b.welcome(c, &pk)
+	c.run()
+}
+
+func (b *Broker) newClient(l *listener, nc net.Conn, state *tls.ConnectionState) *client {
+	c := &client{b: b, version: 4, stopped: make(chan struct{}), gone: make(chan struct{}), problemInfo: true}
+	c.conn = wire.NewConn(nc, wire.Options{
+		Limit: b.cfg.WriteBufferBytes, Budget: b.budget, Writer: &b.serving,
+		Room: func() { c.session.resume(c) }, Idle: b.count.wrote,
+	})
+	c.read = wire.NewReader(nc, c.conn, connectMax)
+	c.read.Fixed = true
+	c.address = wire.AddressOf(nc)
+	c.acks.open(b.cfg.Limits.MaxInflight)
+	if !l.cfg.RateFree {
+		c.pace = pacer{rate: b.cfg.Limits.PublishRate, bytes: b.cfg.Limits.PublishBytes}
+	}
+	c.public = Client{
+		Listener: l.cfg.Name, Auth: l.cfg.Auth, TLS: state,
+		RemoteIP: c.address.String(), Session: sessionToken(b.src.Bytes(12)),
+	}
+	return c
+}
+
+// parseConnect reads and checks what MQTT says about CONNECT (3.1).
+func parseConnect(body []byte) (pk packets.Packet, no *refusal) {
+	name, rest, ok := cutText(body)
+	if !ok || len(rest) < 2 || string(name) != "MQTT" && string(name) != "MQIsdp" {
+		return pk, &refusal{code: codeMalformed, reason: "malformed"}
+	}
+	if level := rest[0]; string(name) != "MQTT" || level != 4 && level != 5 {
+		return pk, &refusal{code: codeVersion, reason: "version"}
+	}
+	pk.FixedHeader.Type = packets.Connect
+	if err := decode(pk.ConnectDecode, body); err != nil {
+		return pk, &refusal{code: codeMalformed, reason: "malformed", text: err.Error()}
+	}
+	p := &pk.Connect
+	switch {
+	case pk.ReservedBit != 0, p.WillQos > 2, !p.WillFlag && (p.WillQos > 0 || p.WillRetain),
+		pk.ProtocolVersion == 4 && p.PasswordFlag && !p.UsernameFlag:
+		return pk, &refusal{code: codeMalformed, reason: "malformed", text: "bad CONNECT flags"}
+	case pk.Properties.AuthenticationMethod != "":
+		return pk, &refusal{code: codeAuthMethod, reason: "auth_method", text: "enhanced authentication is not offered"}
+	}
+	return pk, nil
+}
+
+// introduce fills in who the client is and what it wants.
+func (c *client) introduce(pk *packets.Packet, who *iot.Principal) *refusal {
+	p := &pk.Connect
+	if p.ClientIdentifier == "" && pk.ProtocolVersion == 4 && !p.Clean || len(p.ClientIdentifier) > clientIDMax {
+		return &refusal{code: codeClientID, reason: "client_id", text: fmt.Sprintf("client id: want 1 to %d bytes", clientIDMax)}
+	}
+	c.public.ID = iot.ClientID(p.ClientIdentifier)
+	if p.ClientIdentifier == "" {
+		c.public.ID = iot.ClientID("auto-" + c.b.src.Token(80))
+		pk.Properties.AssignedClientID = string(c.public.ID)
+	}
+	c.public.Protocol, c.public.CleanStart, c.public.Username = pk.ProtocolVersion, p.Clean, string(p.Username)
+	c.public.Since = c.b.clk.Now()
+	if who != nil {
+		c.public.Principal = *who
+	}
+	c.source = "dev/" + p.ClientIdentifier
+	c.negotiate(pk)
+	if p.WillFlag {
+		return c.readWill(pk)
+	}
+	return nil
+}
+
+// negotiate settles expiry, window, sizes and keep alive.
+func (c *client) negotiate(pk *packets.Packet) {
+	switch {
+	case pk.ProtocolVersion == 5:
+		c.public.SessionExpiry = c.b.expiry(pk.Properties.SessionExpiryInterval)
+		c.problemInfo = !pk.Properties.RequestProblemInfoFlag || pk.Properties.RequestProblemInfo == 1
+		c.maxPacket = int(pk.Properties.MaximumPacketSize)
+		if pk.Connect.Keepalive > keepAliveMax {
+			pk.Connect.Keepalive = keepAliveMax
+			pk.Properties.ServerKeepAliveFlag = true
+		}
+	case !pk.Connect.Clean:
+		c.public.SessionExpiry = c.b.expiry(math.MaxUint32)
+	}
+	c.window = math.MaxUint16
+	if n := c.b.cfg.Limits.MaxInflight; n > 0 {
+		c.window = min(c.window, n)
+	}
+	if n := int(pk.Properties.ReceiveMaximum); n > 0 {
+		c.window = min(c.window, n)
+	}
+}
+
+// expiry is the life of a session that asks for seconds.
+func (b *Broker) expiry(seconds uint32) time.Duration {
+	d := time.Duration(seconds) * time.Second
+	if b.cfg.SessionExpiry > 0 {
+		d = min(d, b.cfg.SessionExpiry)
+	}
+	return d
+}
+
+func (c *client) readWill(pk *packets.Packet) *refusal {
+	p := &pk.Connect
+	if _, err := topic.ParseName(p.WillTopic); err != nil {
+		return &refusal{code: codeTopicInvalid, reason: "will", text: err.Error()}
+	}
+	if p.WillQos > c.b.cfg.Limits.MaxQoS {
+		return &refusal{code: codeQoSNotSupported, reason: "will", text: "QoS of the will is not supported"}
+	}
+	var props *iot.Properties
+	if pk.ProtocolVersion == 5 {
+		props = properties(&p.WillProperties)
+		c.willDelay = time.Duration(p.WillProperties.WillDelayInterval) * time.Second
+	}
+	origin := c.origin()
+	origin.Will = true
+	c.public.Will = &iot.Message{
+		Topic: p.WillTopic, Payload: p.WillPayload, QoS: p.WillQos, Retain: p.WillRetain, Properties: props, Origin: origin,
+	}
+	return nil
+}
+
+// admitted asks whether there is a place, and the Authorizer.
+func (c *client) admitted(pk *packets.Packet) *refusal {
+	b := c.b
+	if limit := b.cfg.Limits.MaxConnections; limit > 0 && int(b.count.connections.Load()) >= limit &&
+		b.sessions.connected(c.public.ID) == nil {
+		return &refusal{code: codeQuota, reason: "max_connections", text: "the limit of connections is reached"}
+	}
+	if err := b.auth.Connect(&c.public, pk.Connect.Password); err != nil {
+		b.gate.Failed(c.address, time.Now())
+		b.count.failures.Inc(c.public.Listener, "connect")
+		b.denied("connect", c, "", err)
+		b.connectFailedEvent(c)
+		return &refusal{code: denialCode(err), reason: "denied", text: iot.MessageOf(err)}
+	}
+	will := c.public.Will
+	if will == nil {
+		return nil
+	}
+	will.Origin.Principal = c.public.Principal // known only now
+	code, no := b.judgeTopic(will.Topic)
+	var err error
+	if no != nil {
+		err = no
+	} else if err = b.auth.Publish(&c.public, will.Topic, will.Retain); err != nil {
+		code = denialCode(err)
+	}
+	if err != nil {
+		b.denied("will", c, will.Topic, err)
+		b.connectFailedEvent(c)
+		return &refusal{code: code, reason: "will", text: err.Error()}
+	}
+	return nil
+}
+
+// refuse answers a CONNECT that is not accepted.
+func (b *Broker) refuse(c *client, no *refusal) {
+	b.count.connects.Inc(no.reason)
+	if c.version == 5 {
+		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: no.code,
+			Mods: packets.Mods{DisallowProblemInfo: !c.problemInfo, MaxSize: uint32(c.maxPacket)}}
+		pk.Properties.ReasonString = no.text
+		c.conn.Send(encode(func(w *bytes.Buffer) error { return pk.ConnackEncode(w) }), wire.Must)
+	} else if code := b.oldCode(no.code); code != 0 {
+		c.conn.Send([]byte{packets.Connack << 4, 2, 0, code}, wire.Must)
+	}
+	c.conn.Close()
+}
+
+// oldCode is the CONNACK return code of 3.1.1; 0 means none fits, and the
+// connection is closed without a word (MQTT 3.1.1, 3.2.2.3).
+func (b *Broker) oldCode(code byte) byte {
+	switch code {
+	case codeVersion:
+		return 1
+	case codeClientID:
+		return 2
+	case codeUnavailable, codeQuota, codeConnectionRate:
+		return 3
+	case codeCredentials:
+		return 4
+	case codeMalformed, codeProtocol:
+		return 0
+	}
+	return b.cfg.ConnackDenied
+}
+
+// welcome gives c its session and its CONNACK.
+func (b *Broker) welcome(c *client, pk *packets.Packet) {
+	limits := &b.cfg.Limits
+	c.read.Fixed = false
+	c.read.Silence = time.Duration(pk.Connect.Keepalive) * time.Second * 3 / 2 // MQTT-3.1.2-24
+	c.read.Max = b.packetMax()
+	b.count.connections.Add(1)
+	b.count.connects.Inc("accepted")
+	b.attach(c, func(present bool) []byte {
+		ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: c.version, SessionPresent: present}
+		if c.version == 5 {
+			ack.Properties = packets.Properties{
+				AssignedClientID: pk.Properties.AssignedClientID, TopicAliasMaximum: aliasMax, MaximumPacketSize: uint32(c.read.Max),
+				ReceiveMaximum: uint16(min(limits.MaxInflight, math.MaxUint16)),
+				MaximumQos:     limits.MaxQoS, MaximumQosFlag: limits.MaxQoS < 2,
+				ServerKeepAlive: pk.Connect.Keepalive, ServerKeepAliveFlag: pk.Properties.ServerKeepAliveFlag,
+			}
+			if granted := uint32(c.public.SessionExpiry / time.Second); granted != pk.Properties.SessionExpiryInterval {
+				ack.Properties.SessionExpiryInterval, ack.Properties.SessionExpiryIntervalFlag = granted, true
+			}
+		}
+		return encode(func(w *bytes.Buffer) error { return ack.ConnackEncode(w) })
+	})
+	c.visit = b.presence.come(c.public.ID, time.Now())
+	b.connectedEvent(c, c.visit)
+	select {
+	case <-b.stopping: // Run may not have seen this one
+		c.stop(shutdown)
+	default:
+	}
+}
+
+// packetMax is the largest remaining length that is read.
+func (b *Broker) packetMax() int {
+	const protocolMax = 268435455
+	l := &b.cfg.Limits
+	if l.MaxPayload <= 0 {
+		return protocolMax
+	}
+	return min(protocolMax, l.MaxPayload+max(l.MaxTopicBytes, 256)+packetSlack)
+}

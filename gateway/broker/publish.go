@@ -1,0 +1,241 @@
+package broker
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/topic"
+)
+
+// aliasMax is the Topic Alias Maximum we announce.
+const aliasMax = 16
+
+// checkedTopic is the last topic of a client and what is wrong with it:
+// devices publish to the same topic again and again.
+type checkedTopic struct {
+	name     string
+	reserved bool
+	refusal  *iot.Error
+	code     byte // of the refusal
+}
+
+// publish takes a PUBLISH in; a result ends the connection.
+func (c *client) publish(fh packets.FixedHeader, body []byte) *ending {
+	p, err := parsePublish(body, fh.Qos, c.version)
+	if err != nil {
+		return malformed(err)
+	}
+	if e := c.name(&p); e != nil {
+		return e
+	}
+	limits := &c.b.cfg.Limits
+	switch {
+	case limits.MaxPayload > 0 && len(p.payload) > limits.MaxPayload:
+		return &ending{code: codeTooLarge, event: reasonClientError,
+			text: fmt.Sprintf("payload of %d bytes; the maximum is %d", len(p.payload), limits.MaxPayload)}
+	case fh.Qos > limits.MaxQoS:
+		return &ending{code: codeQoSNotSupported, event: reasonClientError,
+			text: fmt.Sprintf("QoS %d; the maximum is %d", fh.Qos, limits.MaxQoS)}
+	}
+	if e := c.throttle(len(body)); e != nil {
+		return e
+	}
+	c.tally.received[fh.Qos]++
+	if code, err := c.refusal(fh, p); err != nil {
+		return c.deny(fh, p.id, code, err)
+	}
+	return c.accept(fh, p)
+}
+
+// name resolves the topic of p into c.topic: by alias, by memory, or afresh.
+func (c *client) name(p *published) *ending {
+	if p.props != nil {
+		if len(p.props.SubscriptionIdentifier) > 0 {
+			return protocolError("subscription identifier in a PUBLISH of a client")
+		}
+		if strings.ContainsAny(p.props.ResponseTopic, "+#") {
+			return protocolError("response topic with a wildcard")
+		}
+		if p.props.TopicAliasFlag {
+			return c.aliased(p)
+		}
+	}
+	if len(p.topic) == 0 {
+		return protocolError("PUBLISH without topic")
+	}
+	c.check(p.topic)
+	return nil
+}
+
+func (c *client) aliased(p *published) *ending {
+	alias := p.props.TopicAlias
+	if alias == 0 || alias > aliasMax {
+		return &ending{code: codeAliasInvalid, event: reasonClientError,
+			text: fmt.Sprintf("topic alias %d; want 1 to %d", alias, aliasMax)}
+	}
+	if len(p.topic) == 0 {
+		known, ok := c.aliases[alias]
+		if !ok {
+			return protocolError("unknown topic alias")
+		}
+		c.check([]byte(known))
+		return nil
+	}
+	c.check(p.topic)
+	if c.aliases == nil {
+		c.aliases = make(map[uint16]string)
+	}
+	c.aliases[alias] = c.topic.name
+	return nil
+}
+
+// check judges a topic by what does not depend on who publishes: its form, the
+// limits, and the reserved tree (shadow.md section 1).
+func (c *client) check(name []byte) {
+	if string(name) == c.topic.name {
+		return
+	}
+	c.topic = checkedTopic{name: string(name), reserved: name[0] == '$'}
+	if _, err := topic.ParseName(c.topic.name); err != nil {
+		c.topic.code, c.topic.refusal = codeTopicInvalid, iot.Errorf(iot.InvalidRequest, "%v", err)
+		return
+	}
+	c.topic.code, c.topic.refusal = c.b.judgeTopic(c.topic.name)
+}
+
+// judgeTopic gives the refusal of a topic that no client may publish to.
+func (b *Broker) judgeTopic(name string) (byte, *iot.Error) {
+	counted := name
+	if r, ok := topic.ParseReserved(name); ok {
+		if !r.ClientMayPublish() {
+			return codeNotAuthorized, iot.Errorf(iot.Forbidden, "topic %q is reserved; clients may not publish to it", name)
+		}
+		if r.Kind == topic.BasicIngest {
+			counted = r.Rest // its prefix does not count, as in AWS
+		}
+	}
+	l := &b.cfg.Limits
+	switch {
+	case l.MaxTopicBytes > 0 && len(counted) > l.MaxTopicBytes:
+		return codeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d bytes; the maximum is %d", len(counted), l.MaxTopicBytes)
+	case l.MaxTopicLevels > 0 && topic.Levels(counted) > l.MaxTopicLevels:
+		return codeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d levels; the maximum is %d", topic.Levels(counted), l.MaxTopicLevels)
+	}
+	return 0, nil
+}
+
+// refusal tells why this message may not be published, if so.
+func (c *client) refusal(fh packets.FixedHeader, p published) (byte, error) {
+	if c.topic.refusal != nil {
+		return c.topic.code, c.topic.refusal
+	}
+	if err := c.b.auth.Publish(&c.public, c.topic.name, fh.Retain); err != nil {
+		return denialCode(err), err
+	}
+	if fh.Retain && !c.topic.reserved && c.version == 5 && !c.b.retained.fits(c.topic.name, len(p.payload), c.public.Principal) {
+		c.b.count.dropped.Inc("retained_limit")
+		return codeQuota, errRetainedFull
+	}
+	return 0, nil
+}
+
+// denialCode is the reason code of an Authorizer's error: one that carries no
+// code of its own is a denial.
+func denialCode(err error) byte {
+	if code := iot.CodeOf(err); code != iot.Internal {
+		return code.ReasonCode()
+	}
+	return codeNotAuthorized
+}
+
+// deny answers a refused PUBLISH by the table of security.md 1.6: `aws` closes
+// the connection, `lenient` drops the message. A full retained store is no
+// offence: MQTT 5 is told so, and the connection stays.
+func (c *client) deny(fh packets.FixedHeader, id uint16, code byte, err error) *ending {
+	c.b.denied("publish", c, c.topic.name, err)
+	lenient := c.b.cfg.OnDenied == "lenient" || err == errRetainedFull
+	answer := code
+	if c.version < 5 {
+		answer = codeSuccess
+	}
+	if fh.Qos > 0 && (lenient || c.version == 5) {
+		q := c.pending(fh.Qos, id)
+		if !c.acks.join(q) {
+			return &ending{event: reasonLost}
+		}
+		q.settle(answer, false)
+	}
+	if lenient {
+		return nil
+	}
+	return &ending{code: code, event: reasonAuth, text: err.Error()}
+}
+
+func (c *client) pending(qos byte, id uint16) *pending {
+	kind := byte(packets.Puback)
+	if qos == 2 {
+		kind = packets.Pubrec
+	}
+	return &pending{c: c, kind: kind, id: id}
+}
+
+// accept hands a message that may be published to the house.
+func (c *client) accept(fh packets.FixedHeader, p published) *ending {
+	m := iot.Message{
+		Topic: c.topic.name, Payload: p.payload, QoS: fh.Qos, Retain: fh.Retain,
+		Properties: properties(p.props), Arrived: c.b.clk.Now(), Origin: c.origin(),
+	}
+	if fh.Qos == 0 {
+		c.b.house.Accept(m, ignore)
+		return nil
+	}
+	q := c.pending(fh.Qos, p.id)
+	if !c.acks.join(q) {
+		return &ending{event: reasonLost}
+	}
+	if fh.Qos == 1 {
+		c.b.house.Accept(m, q.finish)
+		return nil
+	}
+	inbound := c.session.inbound
+	if ex, fresh := inbound.begin(q); fresh {
+		c.b.house.Accept(m, func(err error) { inbound.finish(ex, p.id, err) })
+	}
+	return nil
+}
+
+func ignore(error) {}
+
+func (c *client) origin() iot.Origin {
+	return iot.Origin{
+		ClientID: c.public.ID, Principal: c.public.Principal, SourceIP: c.public.RemoteIP,
+		Source: c.source, Protocol: c.version,
+	}
+}
+
+// throttle holds the reader back while the client is over its rate, and gives
+// up on one that stays there for 10 s (security.md T10).
+func (c *client) throttle(n int) *ending {
+	if c.pace.free() {
+		return nil
+	}
+	wait, over := c.pace.take(time.Now(), n)
+	if over {
+		return &ending{code: codeQuota, event: reasonThrottled, text: "publish rate exceeded for 10 s"}
+	}
+	if wait > 0 {
+		c.b.count.throttled.Inc()
+		if !c.pause(wait) {
+			return &ending{event: reasonLost}
+		}
+	}
+	return nil
+}
+
+// sessionToken makes an identifier for events out of random bytes.
+func sessionToken(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

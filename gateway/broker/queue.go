@@ -1,0 +1,81 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/iot"
+)
+
+// routed is a message on its way to subscribers, shared by all of them.
+type routed struct {
+	iot.Message
+	at      time.Time // when it was routed
+	expires time.Time // zero = never
+	size    int       // what it counts for in queues
+}
+
+// messageOverhead is what a queued message costs beside topic and payload.
+const messageOverhead = 200
+
+func newRouted(m iot.Message, now time.Time) *routed {
+	r := &routed{Message: m, at: now, size: len(m.Topic) + len(m.Payload) + messageOverhead}
+	if m.Properties != nil && m.Properties.MessageExpiry > 0 {
+		r.expires = now.Add(time.Duration(m.Properties.MessageExpiry) * time.Second)
+	}
+	return r
+}
+
+func (r *routed) expired(now time.Time) bool { return !r.expires.IsZero() && !now.Before(r.expires) }
+
+// left is the message expiry interval that remains at now, in seconds.
+func (r *routed) left(now time.Time) uint32 {
+	if r.expires.IsZero() {
+		return 0
+	}
+	return uint32(max(1, (r.expires.Sub(now)+time.Second-1)/time.Second))
+}
+
+// outgoing is a routed message as one session gets it.
+type outgoing struct {
+	*routed
+	qos    byte
+	retain bool
+	ids    []int // subscription identifiers
+}
+
+// queue holds what waits for one session, in order. A durable queue has this
+// shape too: push at the tail, look at the head, pop after it was sent.
+type queue struct {
+	items []outgoing // from head on
+	head  int
+	bytes int
+}
+
+func (q *queue) len() int { return len(q.items) - q.head }
+
+func (q *queue) push(o outgoing) {
+	if q.head > 32 && q.head > len(q.items)/2 {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	q.items = append(q.items, o)
+	q.bytes += o.size
+}
+
+// first is the head; the queue is not empty.
+func (q *queue) first() *outgoing { return &q.items[q.head] }
+
+func (q *queue) pop() outgoing {
+	o := q.items[q.head]
+	q.items[q.head] = outgoing{}
+	q.head++
+	q.bytes -= o.size
+	if q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+		if cap(q.items) > 256 {
+			q.items = nil
+		}
+	}
+	return o
+}

@@ -1,0 +1,122 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/broker/wire"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/topic"
+)
+
+// Route delivers m to the local subscribers and, when it is retained, keeps it.
+// A client's RETAIN on a reserved topic is never kept. It does not wait for
+// any subscriber. Calls of one goroutine are delivered in their order.
+func (b *Broker) Route(m iot.Message) {
+	r := newRouted(m, time.Now())
+	if m.Retain && (m.Origin.ClientID == "" || !topic.IsReserved(m.Topic)) {
+		b.retained.keep(r, func() { b.deliver(r) })
+		return
+	}
+	b.deliver(r)
+}
+
+// mergeByMap is how many matches make a map cheaper than looking for twins.
+const mergeByMap = 32
+
+func (b *Broker) deliver(r *routed) {
+	var space [16]*entry
+	matches := b.index.match(r.Topic, space[:0])
+	var twins map[*session]bool
+	if len(matches) > mergeByMap {
+		twins = make(map[*session]bool)
+	}
+	for i, e := range matches {
+		switch {
+		case e == nil: // merged into an earlier one
+		case e.group != nil:
+			if member := e.group.pick(r); member != nil {
+				member.session.deliver(r, member.opt, member.opt.identifiers(), false)
+			} else {
+				b.count.dropped.Inc("no_member")
+			}
+		case !e.session.many.Load():
+			e.session.deliver(r, e.opt, e.opt.identifiers(), false)
+		case !twins[e.session]:
+			if twins != nil {
+				twins[e.session] = true
+			}
+			opt, ids := merge(matches[i:], e.session, r)
+			e.session.deliver(r, opt, ids, false)
+		}
+	}
+}
+
+func (o options) identifiers() []int {
+	if o.id == 0 {
+		return nil
+	}
+	return []int{o.id}
+}
+
+// merge joins all matches of one session into one delivery: the highest QoS
+// and every identifier (MQTT 5, 3.3.4), and takes them out of the list.
+func merge(matches []*entry, s *session, r *routed) (options, []int) {
+	own := r.Origin.ClientID == s.id
+	opt := options{noLocal: true}
+	var ids []int
+	for i, e := range matches {
+		if e == nil || e.group != nil || e.session != s {
+			continue
+		}
+		matches[i] = nil
+		if e.opt.noLocal && own {
+			continue
+		}
+		opt.noLocal = false
+		opt.qos = max(opt.qos, e.opt.qos)
+		opt.asPublished = opt.asPublished || e.opt.asPublished
+		if e.opt.id > 0 {
+			ids = append(ids, e.opt.id)
+		}
+	}
+	return opt, ids
+}
+
+// outcome of a send.
+type outcome int
+
+const (
+	sent outcome = iota
+	noRoom
+	tooLarge
+)
+
+// send encodes o for c into its write buffer.
+func (c *client) send(o outgoing, id uint16, dup bool, class wire.Class, now time.Time) outcome {
+	var props []byte
+	if c.version == 5 {
+		props = noProperties
+		if o.Properties != nil || len(o.ids) > 0 {
+			props = encodeProperties(o.Properties, o.left(now), o.ids)
+		}
+	}
+	total, remaining := publishSize(o.Topic, o.qos, props, o.Payload)
+	if c.maxPacket > 0 && total > c.maxPacket {
+		c.b.count.dropped.Inc("too_large")
+		return tooLarge
+	}
+	first := byte(0x30) | o.qos<<1
+	if dup {
+		first |= 0x08
+	}
+	if o.retain {
+		first |= 0x01
+	}
+	buf, ok := c.conn.Begin(total, class)
+	if !ok {
+		return noRoom
+	}
+	c.conn.End(appendPublish(buf, first, remaining, o.Topic, id, props, o.Payload))
+	c.b.count.sentNow[o.qos].Add(1)
+	return sent
+}

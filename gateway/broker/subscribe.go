@@ -1,0 +1,213 @@
+package broker
+
+import (
+	"bytes"
+	"strings"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/tidehold/tidehold/gateway/broker/wire"
+	"github.com/tidehold/tidehold/gateway/topic"
+)
+
+// filter is a topic filter as sent, taken apart.
+type filter struct {
+	text  string
+	share string // name of the group, empty = not shared
+	topic topic.Filter
+}
+
+// parseFilter reads F or $share/NAME/F (MQTT 5, 4.8.2).
+func parseFilter(text string) (filter, error) {
+	f := filter{text: text}
+	rest, shared := strings.CutPrefix(text, "$share/")
+	if shared {
+		var ok bool
+		f.share, rest, ok = strings.Cut(rest, "/")
+		if !ok || f.share == "" || strings.ContainsAny(f.share, "+#") {
+			return f, errDecode
+		}
+	}
+	var err error
+	f.topic, err = topic.ParseFilter(rest)
+	return f, err
+}
+
+// request is one filter of a SUBSCRIBE and what became of it.
+type request struct {
+	filter filter
+	opt    options
+	code   byte
+	fresh  bool // the session did not have it
+}
+
+// subscribe acts on SUBSCRIBE (MQTT 5, 3.8).
+func (c *client) subscribe(fh packets.FixedHeader, body []byte) *ending {
+	pk := packets.Packet{FixedHeader: fh, ProtocolVersion: c.version}
+	if err := decode(pk.SubscribeDecode, body); err != nil {
+		return malformed(err)
+	}
+	if pk.PacketID == 0 || len(pk.Filters) == 0 {
+		return protocolError("SUBSCRIBE without packet id or filter")
+	}
+	requests := make([]request, len(pk.Filters))
+	limit := c.b.cfg.Limits.MaxFiltersPerSubscribe
+	for i, sub := range pk.Filters {
+		if sub.RetainHandling > 2 || sub.Identifier < 0 || len(pk.Properties.SubscriptionIdentifier) > 0 && sub.Identifier == 0 {
+			return protocolError("bad subscription options")
+		}
+		if sub.NoLocal && strings.HasPrefix(sub.Filter, "$share/") {
+			return protocolError("no local on a shared subscription")
+		}
+		requests[i] = c.judge(sub)
+		if limit > 0 && len(pk.Filters) > limit {
+			requests[i].code = codeQuota
+		}
+	}
+	c.session.subscribe(c, pk.PacketID, requests)
+	c.b.subscribed(c, requests)
+	return nil
+}
+
+// judge decides about one filter by all that does not need the session's lock.
+func (c *client) judge(sub packets.Subscription) request {
+	f, err := parseFilter(sub.Filter)
+	q := request{filter: f, opt: options{
+		qos: min(sub.Qos, c.b.cfg.Limits.MaxQoS), noLocal: sub.NoLocal, asPublished: sub.RetainAsPublished,
+		retainHandling: sub.RetainHandling, id: sub.Identifier,
+	}}
+	l := &c.b.cfg.Limits
+	switch {
+	case err != nil,
+		l.MaxTopicBytes > 0 && len(f.topic) > l.MaxTopicBytes,
+		l.MaxTopicLevels > 0 && topic.Levels(string(f.topic)) > l.MaxTopicLevels:
+		q.code = codeFilterInvalid
+		return q
+	}
+	if err := c.b.auth.Subscribe(&c.public, f.text); err != nil {
+		q.code = denialCode(err)
+		c.b.denied("subscribe", c, f.text, err)
+		return q
+	}
+	q.code = q.opt.qos
+	return q
+}
+
+// subscribe enters what was granted, answers, and sends the retained messages.
+// All under one lock, so that no newer message overtakes a retained one.
+func (s *session) subscribe(c *client, id uint16, requests []request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connection() != c {
+		return
+	}
+	codes := make([]byte, len(requests))
+	for i := range requests {
+		q := &requests[i]
+		if q.code < codeUnspecified {
+			s.enter(q)
+		}
+		if codes[i] = q.code; c.version < 5 && q.code >= codeUnspecified {
+			codes[i] = codeUnspecified
+		}
+	}
+	c.answer(packets.Suback, id, codes)
+	now := time.Now()
+	for _, q := range requests {
+		if q.code < codeUnspecified {
+			s.sendRetained(q, now)
+		}
+	}
+}
+
+func (s *session) enter(q *request) {
+	old, had := s.subs[q.filter.text]
+	limit := s.b.cfg.Limits.MaxSubscriptionsPerClient
+	if !had && (limit > 0 && len(s.subs) >= limit || s.b.index.len() >= s.b.cfg.MaxSubscriptions) {
+		q.code = codeQuota
+		return
+	}
+	q.fresh = !had
+	e := &entry{session: s, opt: q.opt}
+	s.subs[q.filter.text] = subscription{q.filter, e}
+	s.many.Store(len(s.subs) > 1)
+	s.b.index.replace(q.filter, old.entry, e)
+}
+
+// sendRetained obeys retain handling: 0 always, 1 only to a new subscription,
+// 2 never (MQTT 5, 3.3.1.3); shared subscriptions get none.
+func (s *session) sendRetained(q request, now time.Time) {
+	if q.filter.share != "" || q.opt.retainHandling == 2 || q.opt.retainHandling == 1 && !q.fresh {
+		return
+	}
+	for _, r := range s.b.retained.matching(q.filter.topic, now) {
+		if q.opt.noLocal && r.Origin.ClientID == s.id {
+			continue
+		}
+		again := *r
+		again.at = now // it waits from now on
+		s.put(outgoing{routed: &again, qos: min(r.QoS, q.opt.qos), retain: true, ids: q.opt.identifiers()})
+	}
+}
+
+// answer sends SUBACK or UNSUBACK.
+func (c *client) answer(kind byte, id uint16, codes []byte) {
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: kind}, ProtocolVersion: c.version, PacketID: id, ReasonCodes: codes}
+	encoder := pk.SubackEncode
+	if kind == packets.Unsuback {
+		encoder = pk.UnsubackEncode
+	}
+	c.conn.Send(encode(func(b *bytes.Buffer) error { return encoder(b) }), wire.Must)
+}
+
+// unsubscribe acts on UNSUBSCRIBE.
+func (c *client) unsubscribe(fh packets.FixedHeader, body []byte) *ending {
+	pk := packets.Packet{FixedHeader: fh, ProtocolVersion: c.version}
+	if err := decode(pk.UnsubscribeDecode, body); err != nil {
+		return malformed(err)
+	}
+	if pk.PacketID == 0 || len(pk.Filters) == 0 {
+		return protocolError("UNSUBSCRIBE without packet id or filter")
+	}
+	codes := make([]byte, len(pk.Filters))
+	var removed []string
+	for i, sub := range pk.Filters {
+		if c.session.unsubscribe(c, sub.Filter) {
+			removed = append(removed, sub.Filter)
+		} else {
+			codes[i] = codeNoSubscription
+		}
+	}
+	c.answer(packets.Unsuback, pk.PacketID, codes)
+	if len(removed) > 0 {
+		c.b.subscriptionEvent("unsubscribed", c, removed)
+	}
+	return nil
+}
+
+func (s *session) unsubscribe(c *client, text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub, ok := s.subs[text]
+	if !ok || s.connection() != c {
+		return false
+	}
+	delete(s.subs, text)
+	s.many.Store(len(s.subs) > 1)
+	s.b.index.remove(sub.filter, sub.entry)
+	return true
+}
+
+// subscribed tells the house which filters were granted.
+func (b *Broker) subscribed(c *client, requests []request) {
+	var granted []string
+	for _, q := range requests {
+		if q.code < codeUnspecified {
+			granted = append(granted, q.filter.text)
+		}
+	}
+	if len(granted) > 0 {
+		b.subscriptionEvent("subscribed", c, granted)
+	}
+}

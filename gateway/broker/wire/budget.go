@@ -1,0 +1,60 @@
+// Package wire is the broker's edge to the network: it accepts connections,
+// reads packets from them and writes to them without ever blocking the writer.
+//
+// Order: packets leave a Conn in the order they were put in. Blocking: no
+// method of Conn, Budget, Lobby or Gate waits for a peer; only Reader.Next and
+// Serve do. Limits: a Conn holds at most its limit of unwritten bytes, a Budget
+// bounds all Conns and sessions together, a Lobby bounds the connections that
+// have not said CONNECT, a Gate bounds handshakes and bans guessers of
+// passwords. What happens at a limit is written at the limit.
+package wire
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// bufferMax is the largest buffer worth keeping for the next connection.
+const bufferMax = 64 << 10
+
+// Budget bounds the bytes that connections and sessions hold together.
+type Budget struct {
+	limit   int64
+	used    atomic.Int64
+	buffers sync.Pool
+}
+
+// NewBudget allows limit bytes, 0 = no limit.
+func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
+
+// Take books n bytes; false, and nothing booked, when that is over the limit.
+func (b *Budget) Take(n int) bool {
+	if used := b.used.Add(int64(n)); b.limit > 0 && used > b.limit {
+		b.used.Add(-int64(n))
+		return false
+	}
+	return true
+}
+
+// Force books n bytes whatever the limit: acknowledgements and answers, which
+// are small and bounded by the limit of their connection.
+func (b *Budget) Force(n int) { b.used.Add(int64(n)) }
+
+// Give returns n bytes.
+func (b *Budget) Give(n int) { b.used.Add(-int64(n)) }
+
+// Used is the number of bytes booked now.
+func (b *Budget) Used() int64 { return b.used.Load() }
+
+func (b *Budget) buffer() []byte {
+	if p, ok := b.buffers.Get().(*[]byte); ok {
+		return (*p)[:0]
+	}
+	return make([]byte, 0, 4<<10)
+}
+
+func (b *Budget) recycle(buf []byte) {
+	if c := cap(buf); c > 0 && c <= bufferMax {
+		b.buffers.Put(&buf)
+	}
+}

@@ -1,0 +1,242 @@
+package wire
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	writeTimeout = 20 * time.Second      // a peer that takes nothing for so long is gone
+	closeFlush   = 50 * time.Millisecond // what the last packets get to leave
+	drainMax     = 256 << 10             // unread bytes swallowed so that no reset kills the last packet
+)
+
+// Class says what becomes of a packet that finds the buffer full.
+type Class int
+
+// The classes of packet.
+const (
+	// Must is for answers: above the limit the peer has stopped reading what
+	// it asked for, and the connection is closed.
+	Must Class = iota
+	// May is for QoS 0: above the limit the packet is dropped.
+	May
+	// Later is for queued deliveries: above the limit the packet stays with
+	// the caller, and Options.Room is called when there is space again.
+	Later
+)
+
+// Options configure a Conn.
+type Options struct {
+	Limit  int             // bytes unwritten at most
+	Budget *Budget         // shared with all connections
+	Writer *sync.WaitGroup // counts the goroutine that writes
+	Room   func()          // space again after Later was refused; called without locks
+	Idle   func(wrote int) // after bytes went out; called without locks
+}
+
+// Conn writes to a connection without blocking: bytes gather in a buffer that
+// one goroutine, started on demand, writes in as large pieces as there are. An
+// idle Conn has neither goroutine nor buffer.
+type Conn struct {
+	net net.Conn
+	opt Options
+
+	mu       sync.Mutex
+	buf      []byte // waits for the writer
+	inHand   int    // bytes the writer is writing
+	charged  int    // booked in the budget by buf
+	running  bool
+	closed   bool
+	wantRoom bool
+}
+
+// NewConn wraps c.
+func NewConn(c net.Conn, opt Options) *Conn { return &Conn{net: c, opt: opt} }
+
+// Begin locks the buffer for one packet of n bytes and gives the slice to
+// append it to; the caller must call End at once. False: refused by class.
+func (c *Conn) Begin(n int, class Class) ([]byte, bool) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, false
+	}
+	limit := c.opt.Limit
+	if class == Must {
+		limit += limit / 4 // a buffer full of QoS 0 still takes the answer to a ping
+	}
+	held := len(c.buf) + c.inHand
+	fits := held == 0 || held+n <= limit
+	switch {
+	case !fits && class == Must:
+		c.closeLocked()
+		c.mu.Unlock()
+		return nil, false
+	case !fits && class == Later:
+		c.wantRoom = true
+		c.mu.Unlock()
+		return nil, false
+	case class == May && (!fits || !c.opt.Budget.Take(n)):
+		c.mu.Unlock()
+		return nil, false
+	case class != May:
+		c.opt.Budget.Force(n)
+	}
+	c.charged += n
+	if c.buf == nil {
+		c.buf = c.opt.Budget.buffer()
+	}
+	return c.buf, true
+}
+
+// End stores what Begin gave, with the packet appended, and wakes the writer.
+func (c *Conn) End(buf []byte) {
+	c.buf = buf
+	c.wake()
+	c.mu.Unlock()
+}
+
+// Send is Begin and End for a packet that is already encoded.
+func (c *Conn) Send(packet []byte, class Class) bool {
+	buf, ok := c.Begin(len(packet), class)
+	if ok {
+		c.End(append(buf, packet...))
+	}
+	return ok
+}
+
+// Close stops reading at once and lets what is in the buffer leave for up to
+// 50 ms. It does not wait.
+func (c *Conn) Close() {
+	c.mu.Lock()
+	c.closeLocked()
+	c.mu.Unlock()
+}
+
+// SetReadDeadline bounds the next read; after Close it changes nothing.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return c.net.SetReadDeadline(t)
+}
+
+// Closed reports whether Close was called or writing failed.
+func (c *Conn) Closed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+func (c *Conn) closeLocked() {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	now := time.Now()
+	_ = c.net.SetReadDeadline(now.Add(-time.Second))
+	_ = c.net.SetWriteDeadline(now.Add(closeFlush))
+	c.wake()
+}
+
+func (c *Conn) wake() {
+	if !c.running {
+		c.running = true
+		c.opt.Writer.Go(c.write)
+	}
+}
+
+// write runs until the buffer is empty.
+func (c *Conn) write() {
+	var spare []byte
+	for {
+		out, charged, closed := c.take(&spare)
+		if out == nil {
+			c.opt.Budget.recycle(spare)
+			if closed {
+				c.finish(nil)
+			}
+			return
+		}
+		if !closed {
+			_ = c.net.SetWriteDeadline(time.Now().Add(writeTimeout))
+		}
+		_, err := c.net.Write(out)
+		c.opt.Budget.Give(charged)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		c.opt.Idle(len(out))
+		spare = out[:0]
+		if cap(spare) > bufferMax {
+			spare = nil
+		}
+		if c.settle() {
+			c.opt.Room()
+		}
+	}
+}
+
+// take swaps the buffers; nil ends the writer.
+func (c *Conn) take(spare *[]byte) (out []byte, charged int, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.buf) == 0 {
+		c.running = false
+		c.opt.Budget.recycle(c.buf)
+		c.buf = nil
+		return nil, 0, c.closed
+	}
+	out, charged = c.buf, c.charged
+	c.buf, c.charged, c.inHand = *spare, 0, len(out)
+	*spare = nil
+	return out, charged, c.closed
+}
+
+// settle books the bytes in hand as written and tells whether somebody waits
+// for room.
+func (c *Conn) settle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inHand = 0
+	room := c.wantRoom && !c.closed && len(c.buf) <= c.opt.Limit/2
+	if room {
+		c.wantRoom = false
+	}
+	return room
+}
+
+// fail ends a connection whose peer takes nothing or is gone.
+func (c *Conn) fail(err error) {
+	c.mu.Lock()
+	c.closed, c.running = true, false
+	c.opt.Budget.Give(c.charged)
+	c.buf, c.charged, c.inHand = nil, 0, 0
+	c.mu.Unlock()
+	c.finish(err)
+}
+
+// finish closes the socket. After a clean flush it first says so and swallows
+// what the peer still sends, because a reset would destroy the last packet.
+func (c *Conn) finish(err error) {
+	inner := c.net
+	if t, ok := c.net.(*tls.Conn); ok {
+		inner = t.NetConn()
+		if err == nil {
+			_ = t.CloseWrite()
+		}
+	}
+	half, ok := inner.(interface{ CloseWrite() error })
+	if ok && err == nil && half.CloseWrite() == nil {
+		_ = inner.SetReadDeadline(time.Now().Add(closeFlush))
+		_, _ = io.CopyN(io.Discard, inner, drainMax)
+	}
+	_ = inner.Close()
+}
