@@ -1,0 +1,334 @@
+package messages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+// Tally is the sum check of one cursor: allocated = delivered + pending + lost
+// + folded + skipped (telemetry.md C5).
+type Tally struct {
+	Allocated uint64 `json:"allocated"`
+	Delivered uint64 `json:"delivered"`
+	Lost      uint64 `json:"lost"`
+	Folded    uint64 `json:"folded"`
+	Skipped   uint64 `json:"skipped"`
+	// Inherited is the part of Allocated that came with salvaged blocks and has
+	// numbers of an older incarnation.
+	Inherited uint64 `json:"inherited,omitempty"`
+}
+
+// accounted is everything that is not pending.
+func (t Tally) accounted() uint64 { return t.Delivered + t.Lost + t.Folded + t.Skipped }
+
+// cursor is the state of one reader. Guarded by Log.mu, but for the streams,
+// which only its pump moves; their positions are read under the lock.
+type cursor struct {
+	name             string
+	required, active bool
+
+	t       Tally // now
+	pending int64 // counted on its own, so that the sum check checks
+	saved   Tally // as written down
+	upTo    [classes]int64
+	prog    map[int64]*progress // blocks above upTo that were touched
+
+	acks int // since progress was written
+
+	taken  bool
+	fifo   bool
+	border int64 // running number of the last block that was there at Begin
+	crit   []*stream
+	back   []*stream
+	live   []*stream
+	turn   bool // the last record came from live
+	again  []*Item
+	held   map[place]bool // open at Begin: the streams leave them out
+	order  []*Item        // given and open, in the order of giving
+	open   int            // items in order that are not settled
+	wake   chan struct{}
+}
+
+// unknown is the share of a block that has not been loaded yet.
+const unknown = -1
+
+// progress is how far a cursor is with one block.
+type progress struct {
+	acked                     []byte // a bit per record that is accounted for
+	routed                    int
+	delivered, lost           int
+	savedDelivered, savedLost int
+	done, dirty               bool
+	out                       int  // items given and open
+	loaded                    bool // a stream stands in it
+}
+
+func (p *progress) has(i int) bool { return i/8 < len(p.acked) && p.acked[i/8]&(1<<(i%8)) != 0 }
+
+func (p *progress) set(i int) {
+	if grow := i/8 + 1 - len(p.acked); grow > 0 {
+		p.acked = append(p.acked, make([]byte, grow)...)
+	}
+	p.acked[i/8] |= 1 << (i % 8)
+	p.dirty = true
+}
+
+func (p *progress) pinned() bool { return p.out > 0 || p.loaded }
+
+func newCursor(name string, row cursorRow) *cursor {
+	return &cursor{name: name, required: row.Required, active: row.Active, t: row.Tally, saved: row.Tally, upTo: row.Done,
+		pending: int64(row.Allocated - row.accounted()), prog: make(map[int64]*progress), wake: make(chan struct{}, 1)}
+}
+
+func (c *cursor) row() cursorRow {
+	return cursorRow{Required: c.required, Active: c.active, Tally: c.saved, Done: c.upTo}
+}
+
+// isDone reports whether the cursor has nothing left to do with a block that
+// holds records for it.
+func (c *cursor) isDone(id int64) bool {
+	if id <= c.upTo[classOf(id)] {
+		return true
+	}
+	p := c.prog[id]
+	return p != nil && p.done
+}
+
+func (c *cursor) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// CursorConfig declares a cursor.
+type CursorConfig struct {
+	Name string
+	// Required keeps a message until the cursor has acknowledged it.
+	Required bool
+}
+
+// Declare says which cursors get messages from now on. A cursor that is no
+// longer declared keeps what it has until Forget; a new one starts at the end.
+func (l *Log) Declare(ctx context.Context, list []CursorConfig) error {
+	l.mu.Lock()
+	if n := len(list) + len(l.cursors); n > blockCursorsMax {
+		l.mu.Unlock()
+		return fmt.Errorf("messages declare: %d cursors, at most %d; forget those no longer used", n, blockCursorsMax)
+	}
+	for _, c := range l.cursors {
+		c.active = false
+	}
+	for _, want := range list {
+		l.declare(want)
+	}
+	l.mu.Unlock()
+	return l.request(ctx, func(_ *store.Tx, w *write) error {
+		for name := range w.saved {
+			w.changed[name] = true
+		}
+		return nil
+	})
+}
+
+func (l *Log) declare(want CursorConfig) {
+	c := l.cursors[want.Name]
+	if c == nil {
+		c = newCursor(want.Name, cursorRow{})
+		for cls := range c.upTo {
+			c.upTo[cls] = classBase(cls) | (l.mark.NextBlock - 1)
+		}
+		l.cursors[want.Name] = c
+		l.fig.begin(c)
+	}
+	c.active, c.required = true, want.Required
+}
+
+// place is where a record stands.
+type place struct {
+	id int64
+	i  int
+}
+
+// Item is a record on its way to one cursor's reader.
+type Item struct {
+	Record *Record
+	// Back says that the record was in the log before the last Begin; it keeps
+	// its value when it is given again.
+	Back bool
+	// Again says that the record was given before.
+	Again bool
+
+	block   *block
+	i       int
+	settled bool
+}
+
+// Cursor reads for one reader. One goroutine calls Next and Begin; Ack and
+// Lose come from anywhere.
+type Cursor struct {
+	l *Log
+	c *cursor
+}
+
+// Order is the order in which a cursor gives records.
+type Order int
+
+// The orders (telemetry.md 9.2).
+const (
+	LiveFirst Order = iota // what comes after Begin at once, the backlog beside it
+	FIFO                   // strictly by number
+)
+
+// ErrBusy means that the cursor is being read already.
+var ErrBusy = errors.New("cursor is being read already")
+
+// Cursor takes the cursor for reading; Release gives it back.
+func (l *Log) Cursor(name string) (*Cursor, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.cursors[name]
+	if c == nil {
+		return nil, fmt.Errorf("messages cursor %q: not declared", name)
+	}
+	if c.taken {
+		return nil, fmt.Errorf("messages cursor %q: %w", name, ErrBusy)
+	}
+	c.taken = true
+	return &Cursor{l, c}, nil
+}
+
+// Release ends the reading. Items that are open stay so: a late Ack counts.
+func (k *Cursor) Release() {
+	k.l.mu.Lock()
+	defer k.l.mu.Unlock()
+	k.c.unload()
+	k.c.taken = false
+}
+
+// Wake receives when there may be something that Next did not find.
+func (k *Cursor) Wake() <-chan struct{} { return k.c.wake }
+
+// Begin starts a connection: items that are open are given again, first and in
+// their order; what is in the log now becomes the backlog.
+func (k *Cursor) Begin(order Order) {
+	k.l.mu.Lock()
+	defer k.l.mu.Unlock()
+	c := k.c
+	c.unload()
+	c.again = slices.DeleteFunc(append(c.order, c.again...), func(it *Item) bool { return it.settled })
+	c.order, c.held = nil, make(map[place]bool)
+	for _, it := range c.again {
+		c.held[place{it.block.id, it.i}] = true
+	}
+	c.fifo, c.border, c.turn = order == FIFO, k.l.mark.NextBlock-1, false
+	c.crit, c.back, c.live = nil, nil, nil
+	for cls := range classes {
+		s := &stream{cls: cls, pos: c.upTo[cls], end: classBase(cls + 1)}
+		switch {
+		case c.fifo:
+			c.back = append(c.back, s)
+		case cls == Critical:
+			c.crit = append(c.crit, s)
+		default:
+			c.back = append(c.back, &stream{cls: cls, pos: s.pos, end: min(s.end, (classBase(cls)|c.border)+1)})
+			c.live = append(c.live, &stream{cls: cls, pos: max(s.pos, classBase(cls)|c.border), end: s.end})
+		}
+	}
+}
+
+// unload takes the streams out of their blocks.
+func (c *cursor) unload() {
+	for _, lane := range [][]*stream{c.crit, c.back, c.live} {
+		for _, s := range lane {
+			c.leave(s)
+		}
+	}
+}
+
+func (c *cursor) leave(s *stream) {
+	if s.b == nil {
+		return
+	}
+	if p := c.prog[s.b.id]; p != nil {
+		p.loaded = false
+	}
+	s.b = nil
+}
+
+// Pending is how many records the cursor still has to deliver, and how many of
+// them are open.
+func (k *Cursor) Pending() (pending int64, open int) {
+	k.l.mu.Lock()
+	defer k.l.mu.Unlock()
+	return k.c.pending, k.c.open
+}
+
+// Ack says that the far side has the record. Unknown and repeated calls are
+// counted and change nothing.
+func (k *Cursor) Ack(it *Item) {
+	if k.settle(it, "") {
+		k.l.fig.delivered(k.c.name, it.Back)
+	}
+}
+
+// Lose accounts for a record that will not be delivered. With a why it goes to
+// the quarantine.
+func (k *Cursor) Lose(it *Item, reason, why string) {
+	if !k.settle(it, reason) {
+		return
+	}
+	r := it.Record
+	k.l.mu.Lock()
+	defer k.l.mu.Unlock()
+	k.l.lose(Loss{Cursor: k.c.name, Reason: reason, Class: int(r.Class), Inc: r.Inc, From: r.Seq, To: r.Seq, Count: 1, Bytes: int64(len(r.Payload))})
+	if why != "" {
+		k.l.quar = append(k.l.quar, Quarantined{Cursor: k.c.name, Why: why, Record: *r})
+	}
+}
+
+// settle ends an item's way; false when it had ended before.
+func (k *Cursor) settle(it *Item, lostBy string) bool {
+	l, c := k.l, k.c
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := c.prog[it.block.id]
+	if it.settled || p == nil {
+		l.fig.dupAcks.Inc(c.name)
+		return false
+	}
+	it.settled = true
+	p.set(it.i)
+	p.out--
+	c.open--
+	c.pending--
+	if lostBy == "" {
+		p.delivered++
+		c.t.Delivered++
+	} else {
+		p.lost++
+		c.t.Lost++
+	}
+	for len(c.order) > 0 && c.order[0].settled {
+		c.order = c.order[1:]
+	}
+	l.touched(c, it.block, p)
+	return true
+}
+
+// touched notes that progress changed, and finishes the block when it can.
+func (l *Log) touched(c *cursor, b *block, p *progress) {
+	c.acks++
+	p.dirty = true
+	if p.delivered+p.lost >= p.routed {
+		p.done = true
+		l.done[b.id] = b.meta()
+	}
+	if c.acks == 1 || c.acks >= progressAcks {
+		l.signal()
+	}
+}

@@ -1,0 +1,384 @@
+package messages
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+// The reasons of a loss (telemetry.md section 12), and one of ours.
+const (
+	ReasonEvicted    = "evicted"    // the bound of bytes
+	ReasonReleased   = "released"   // every required cursor had it, an optional one not yet
+	ReasonQuarantine = "quarantine" // the far side cannot take it
+	ReasonUnreadable = "crc"        // the file was damaged there
+	ReasonOperator   = "operator"   // somebody dropped it
+)
+
+// Loss is a range of messages that a cursor will not deliver.
+type Loss struct {
+	ID       int64
+	Cursor   string
+	Reason   string
+	Class    int
+	Inc      string
+	From, To uint64
+	// Count of the numbers in the range were lost.
+	Count uint64
+	Bytes int64
+	At    time.Time
+	Sent  bool
+}
+
+// Quarantined is a message that the far side cannot take.
+type Quarantined struct {
+	Cursor string
+	Why    string
+	At     time.Time
+	Record Record
+}
+
+// meta is what is known of a block without its records.
+type meta struct {
+	id          int64
+	inc         string
+	first, last uint64
+	dests       []dest
+	bytes       int
+}
+
+func (b *block) meta() meta { return meta{b.id, b.inc, b.first, b.last, b.dests, b.bytes} }
+
+// exit is a block that leaves the file, with what each cursor loses by that.
+type exit struct {
+	meta
+	reason string
+	lost   map[string]int
+}
+
+// lose notes a loss; it is written with the progress that contains it.
+func (l *Log) lose(x Loss) {
+	x.At = time.Now()
+	l.fig.lost.Add(float64(x.Count), x.Cursor, x.Reason)
+	l.losses = append(l.losses, x)
+}
+
+// planDeletes finds the finished blocks that nobody waits for.
+func (l *Log) planDeletes(w *write) {
+	for id, m := range l.done {
+		wait, pinned := l.holders(w, m)
+		switch {
+		case pinned: // an optional cursor is in it: look again with its next progress
+		case wait: // a required cursor will finish it, too
+			delete(l.done, id)
+		default:
+			l.moving[id] = true
+			w.out = append(w.out, l.leave(w, m, ReasonReleased))
+		}
+	}
+}
+
+// holders reports whether a cursor that must have the block is not through, and
+// whether any cursor has items of it open.
+func (l *Log) holders(w *write, m meta) (wait, pinned bool) {
+	for _, d := range m.dests {
+		c := l.cursors[d.name]
+		if c == nil || c.isDone(m.id) {
+			continue
+		}
+		if c.required || d.hold {
+			wait = true
+		}
+		if p := c.prog[m.id]; p != nil && p.pinned() {
+			pinned = true
+		}
+	}
+	return wait, pinned && !wait
+}
+
+// leave takes a block from all cursors: what they have not delivered is lost.
+// No cursor has items of it open. The lock is held.
+func (l *Log) leave(w *write, m meta, reason string) exit {
+	e := exit{meta: m, reason: reason, lost: make(map[string]int)}
+	for _, d := range m.dests {
+		row, ok := w.saved[d.name]
+		c := l.cursors[d.name]
+		if !ok || c == nil || m.id <= c.upTo[classOf(m.id)] {
+			continue
+		}
+		lost := d.routed
+		if p := c.prog[m.id]; p != nil {
+			lost -= p.delivered + p.lost
+			delivered, lost := w.counted(d.name, m.id, p)
+			row.Delivered += uint64(p.delivered - delivered)
+			row.Lost += uint64(p.lost - lost)
+		}
+		if lost > 0 {
+			row.Lost += uint64(lost)
+			e.lost[d.name] = lost
+			w.losses = append(w.losses, Loss{Cursor: d.name, Reason: reason, Class: classOf(m.id), Inc: m.inc, From: m.first, To: m.last,
+				Count: uint64(lost), Bytes: int64(m.bytes) * int64(lost) / int64(max(1, routedAll(m.dests))), At: time.Now()})
+		}
+		w.saved[d.name] = row
+		w.changed[d.name] = true
+	}
+	return e
+}
+
+// counted is what w.saved holds of a cursor's progress in a block.
+func (w *write) counted(cursor string, id int64, p *progress) (delivered, lost int) {
+	for _, s := range w.steps {
+		if s.cursor == cursor && s.id == id {
+			return s.delivered, s.lost
+		}
+	}
+	return p.savedDelivered, p.savedLost
+}
+
+func routedAll(dests []dest) (n int) {
+	for _, d := range dests {
+		n = max(n, d.routed)
+	}
+	return n
+}
+
+// forgetBlock takes a block that left the file out of memory.
+func (l *Log) forgetBlock(e exit) {
+	delete(l.done, e.id)
+	for name, n := range e.lost {
+		if c := l.cursors[name]; c != nil {
+			c.t.Lost += uint64(n)
+			c.pending -= int64(n)
+			l.fig.lost.Add(float64(n), name, e.reason)
+		}
+	}
+	for _, d := range e.dests {
+		if c := l.cursors[d.name]; c != nil {
+			delete(c.prog, e.id)
+		}
+	}
+	l.rings[classOf(e.id)].remove(e.id)
+}
+
+func (l *Log) deleteDone(tx *store.Tx, w *write) error {
+	for _, e := range w.out {
+		if err := deleteBlock(tx, e.meta); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deleteBlock(tx *store.Tx, m meta) error {
+	if _, err := tx.Exec("DELETE FROM seg WHERE id=?", m.id); err != nil {
+		return err
+	}
+	for _, d := range m.dests {
+		if _, err := tx.Exec("DELETE FROM prog WHERE cursor=? AND seg=?", d.name, m.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bound keeps the file below MaxBytes: the oldest blocks go, least class
+// first, in the transaction that made it too large, and 5 % more than needed,
+// so that it does not run for every message (telemetry.md 8.3).
+func (l *Log) bound(tx *store.Tx, w *write) error {
+	if len(w.blocks) == 0 {
+		return nil
+	}
+	used, err := tx.UsedBytes()
+	if err != nil {
+		return err
+	}
+	used += l.db.LogBytes()
+	if used <= l.cfg.MaxBytes {
+		return nil
+	}
+	free := used - l.cfg.MaxBytes + l.cfg.MaxBytes/20
+	for cls := Bulk; cls >= Critical && free > 0; cls-- {
+		if err := l.evictClass(tx, w, cls, &free); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// evictClass drops the oldest blocks of a class until free bytes are won.
+// Blocks with items on their way stay.
+func (l *Log) evictClass(tx *store.Tx, w *write, cls int, free *int64) error {
+	for after := classBase(cls); *free > 0; {
+		b, err := readHead(tx, after, classBase(cls+1))
+		if err != nil || b == nil {
+			return err
+		}
+		after = b.id
+		before, err := tx.UsedBytes()
+		if err != nil {
+			return err
+		}
+		if gone, err := l.evict(tx, w, b.meta(), ReasonEvicted); err != nil {
+			return err
+		} else if !gone {
+			continue
+		}
+		now, err := tx.UsedBytes()
+		if err != nil {
+			return err
+		}
+		*free -= before - now
+	}
+	return nil
+}
+
+// evict drops one block unless a cursor is in it.
+func (l *Log) evict(tx *store.Tx, w *write, m meta, reason string) (bool, error) {
+	l.mu.Lock()
+	if l.moving[m.id] || l.isPinned(m) {
+		l.mu.Unlock()
+		return false, nil
+	}
+	l.moving[m.id] = true
+	w.out = append(w.out, l.leave(w, m, reason))
+	l.mu.Unlock()
+	return true, deleteBlock(tx, m)
+}
+
+func (l *Log) isPinned(m meta) bool {
+	for _, d := range m.dests {
+		if c := l.cursors[d.name]; c != nil {
+			if p := c.prog[m.id]; p != nil && p.pinned() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Drop loses the records of a class captured before a time, on request. Blocks
+// that are on their way stay.
+func (l *Log) Drop(ctx context.Context, class int, before time.Time) (blocks int, err error) {
+	err = l.request(ctx, func(tx *store.Tx, w *write) error {
+		blocks = 0
+		for after := classBase(class); ; {
+			var wall int64
+			found, err := tx.QueryRow("SELECT id, wall_ms FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1",
+				[]any{after, classBase(class + 1)}, &after, &wall)
+			if err != nil || !found || wall >= before.UnixMilli() {
+				return err
+			}
+			b, err := readHead(tx, after-1, after+1)
+			if err != nil {
+				return err
+			}
+			if gone, err := l.evict(tx, w, b.meta(), ReasonOperator); err != nil {
+				return err
+			} else if gone {
+				blocks++
+			}
+		}
+	})
+	return blocks, err
+}
+
+// Forget takes a cursor away that is no longer declared: what only it waited
+// for leaves the file. It looks at every block.
+func (l *Log) Forget(ctx context.Context, name string) error {
+	return l.request(ctx, func(tx *store.Tx, w *write) error {
+		l.mu.Lock()
+		delete(l.cursors, name)
+		delete(w.saved, name)
+		l.mu.Unlock()
+		if _, err := tx.Exec("DELETE FROM mark WHERE name=?", cursorPrefix+name); err != nil {
+			return err
+		}
+		if _, err := tx.Exec("DELETE FROM prog WHERE cursor=?", name); err != nil {
+			return err
+		}
+		return l.sweep(tx, w)
+	})
+}
+
+// sweep deletes every block that nobody waits for.
+func (l *Log) sweep(tx *store.Tx, w *write) error {
+	for cls := range classes {
+		for after := classBase(cls); ; {
+			b, err := readHead(tx, after, classBase(cls+1))
+			if err != nil {
+				return err
+			}
+			if b == nil {
+				break
+			}
+			after = b.id
+			l.mu.Lock()
+			wait, pinned := l.holders(w, b.meta())
+			l.mu.Unlock()
+			if wait || pinned {
+				continue
+			}
+			if _, err := l.evict(tx, w, b.meta(), ReasonReleased); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeLosses puts losses and poison messages down. Losses of one kind that
+// were not announced yet become one row.
+func (l *Log) writeLosses(tx *store.Tx, w *write) error {
+	for _, x := range w.losses {
+		if err := writeLoss(tx, x); err != nil {
+			return err
+		}
+	}
+	for i := range w.quar {
+		q := &w.quar[i]
+		_, err := tx.Exec("INSERT INTO quar(cursor, inc, seq, why, at_ms, body) VALUES(?, ?, ?, ?, ?, ?)",
+			q.Cursor, q.Record.Inc, int64(q.Record.Seq), q.Why, time.Now().UnixMilli(), appendRecord(nil, &q.Record, 0))
+		if err != nil {
+			return err
+		}
+	}
+	return trimLosses(tx, len(w.losses), len(w.quar))
+}
+
+func writeLoss(tx *store.Tx, x Loss) error {
+	if x.Reason != ReasonQuarantine {
+		res, err := tx.Exec(`UPDATE loss SET from_seq=min(from_seq, ?), to_seq=max(to_seq, ?), count=count+?, bytes=bytes+?, at_ms=?
+			WHERE cursor=? AND reason=? AND cls=? AND inc=? AND sent=0`,
+			int64(x.From), int64(x.To), int64(x.Count), x.Bytes, x.At.UnixMilli(), x.Cursor, x.Reason, x.Class, x.Inc)
+		if err != nil || res.RowsAffected > 0 {
+			return err
+		}
+	}
+	_, err := tx.Exec(`INSERT INTO loss(cursor, reason, cls, inc, from_seq, to_seq, count, bytes, at_ms, sent)
+		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+		x.Cursor, x.Reason, x.Class, x.Inc, int64(x.From), int64(x.To), int64(x.Count), x.Bytes, x.At.UnixMilli())
+	return err
+}
+
+// trimLosses bounds the tables of what is only kept to be looked at.
+func trimLosses(tx *store.Tx, losses, quar int) error {
+	if losses > 0 {
+		_, err := tx.Exec(`DELETE FROM loss WHERE sent=1 AND id <= (SELECT max(id) FROM loss) - ?`, lossRowsMax)
+		if err != nil {
+			return err
+		}
+	}
+	if quar == 0 {
+		return nil
+	}
+	for {
+		var total int64
+		if _, err := tx.QueryRow("SELECT coalesce(sum(length(body)), 0) FROM quar", nil, &total); err != nil || total <= quarantineBytes {
+			return err
+		}
+		if _, err := tx.Exec("DELETE FROM quar WHERE id = (SELECT min(id) FROM quar)"); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,362 @@
+package messages
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+const (
+	checkpointPages = 200     // telemetry.md section 6
+	salvageBatch    = 64      // blocks copied in one transaction
+	salvageTries    = 200_000 // ids tried inside damaged parts
+)
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Opened says what Open had to do.
+type Opened struct {
+	// SetAside is where a damaged file is kept now, empty when there was none.
+	SetAside string
+	// Blocks and Records were copied out of it; they keep their old ids.
+	Blocks, Records int
+}
+
+// Open opens or creates the message file with Schema and the pragmas of
+// telemetry.md section 6. A file that SQLite refuses, or that was found damaged
+// while running, is set aside and its readable blocks are copied into a fresh
+// one with a new incarnation: the queue never keeps the gateway from starting.
+func Open(ctx context.Context, o store.Options) (*store.DB, Opened, error) {
+	o.Schemas = append([]store.Schema{Schema()}, o.Schemas...)
+	if o.CheckpointPages == 0 {
+		o.CheckpointPages = checkpointPages
+	}
+	err := probe(ctx, o.Path)
+	if err == nil {
+		var db *store.DB
+		if db, err = store.Open(ctx, o); err == nil {
+			return db, Opened{}, nil
+		}
+	}
+	if !errors.Is(err, store.ErrCorrupt) {
+		return nil, Opened{}, err
+	}
+	return replace(ctx, o)
+}
+
+// probe looks at what a start needs: the mark, the first and the last block of
+// each class.
+func probe(ctx context.Context, path string) error {
+	st, err := os.Stat(path)
+	if err != nil || st.Size() == 0 {
+		return nil // there is nothing to look at; Open says what is wrong
+	}
+	if store.IsMarkedDamaged(path) {
+		return store.ErrCorrupt
+	}
+	db, err := store.OpenReadOnly(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return db.Read(ctx, func(tx *store.Tx) error {
+		var tables int
+		found, err := tx.QueryRow("SELECT count(*) FROM sqlite_schema WHERE name IN ('seg', 'prog', 'mark', 'loss')", nil, &tables)
+		if err != nil || !found || tables < 4 {
+			return err
+		}
+		l := &Log{cursors: make(map[string]*cursor)}
+		if err := l.loadCursors(tx); err != nil {
+			return err
+		}
+		return probeEnds(tx)
+	})
+}
+
+func probeEnds(tx *store.Tx) error {
+	for cls := range classes {
+		for _, order := range []string{"", " DESC"} {
+			var id, n int64
+			_, err := tx.QueryRow("SELECT id, length(body) FROM seg WHERE id > ? AND id < ? ORDER BY id"+order+" LIMIT 1",
+				[]any{classBase(cls), classBase(cls + 1)}, &id, &n)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// replace sets the damaged file aside and salvages it into a fresh one.
+func replace(ctx context.Context, o store.Options) (*store.DB, Opened, error) {
+	bad, err := store.SetAside(o.Path)
+	if err != nil {
+		return nil, Opened{}, err
+	}
+	db, err := store.Open(ctx, o)
+	if err != nil {
+		return nil, Opened{}, err
+	}
+	done := Opened{SetAside: bad}
+	old, err := store.OpenReadOnly(ctx, bad)
+	if err == nil {
+		s := &salvage{old: old, db: db, rows: make(map[string]cursorRow), pending: make(map[string]uint64), out: &done}
+		err = s.run(ctx)
+		old.Close()
+	}
+	if o.Log != nil {
+		o.Log.Error("message file was damaged: set aside, readable messages copied", "file", bad, "count", done.Records, "err", err)
+	}
+	return db, done, nil
+}
+
+// salvage copies what can be read of a damaged file.
+type salvage struct {
+	old, db *store.DB
+	mark    mark                 // of the old file, zero when unreadable
+	rows    map[string]cursorRow // cursors of the old file, as far as readable
+	prog    map[string]map[int64]*progress
+	pending map[string]uint64 // found pending per cursor
+	tally   map[string]Tally  // of the copied blocks
+	losses  []Loss            // not announced yet
+	last    int64             // highest block number
+	tries   int
+	out     *Opened
+}
+
+func (s *salvage) run(ctx context.Context) error {
+	s.readState(ctx)
+	s.tally = make(map[string]Tally)
+	for cls := range classes {
+		if err := s.class(ctx, cls); err != nil {
+			return err
+		}
+	}
+	return s.db.Write(ctx, "salvage", s.writeState)
+}
+
+// readState reads marks, progress and losses; each part that fails is taken as
+// empty: then messages are sent once more.
+func (s *salvage) readState(ctx context.Context) {
+	l := &Log{cursors: make(map[string]*cursor)}
+	s.prog = make(map[string]map[int64]*progress)
+	_ = s.old.Read(ctx, func(tx *store.Tx) error {
+		var text string
+		if found, err := tx.QueryRow("SELECT v FROM mark WHERE name=?", []any{markName}, &text); err != nil || !found {
+			return err
+		}
+		if err := json.Unmarshal([]byte(text), &s.mark); err != nil {
+			return err
+		}
+		return l.loadCursors(tx)
+	})
+	_ = s.old.Read(ctx, func(tx *store.Tx) (err error) {
+		s.losses, err = losses(tx, "", true)
+		return err
+	})
+	for name, c := range l.cursors {
+		s.rows[name], s.prog[name] = c.row(), c.prog
+	}
+}
+
+// class copies the readable blocks of a class.
+func (s *salvage) class(ctx context.Context, cls int) error {
+	for after := classBase(cls); ; {
+		var batch []*row
+		for len(batch) < salvageBatch {
+			r := s.nextRow(ctx, &after, classBase(cls+1))
+			if r == nil {
+				break
+			}
+			if s.count(r) {
+				batch = append(batch, r)
+			}
+		}
+		if len(batch) == 0 {
+			return nil
+		}
+		if err := s.db.Write(ctx, "salvage", func(tx *store.Tx) error { return s.copyRows(tx, batch) }); err != nil {
+			return err
+		}
+	}
+}
+
+// row is a block's row as it is stored.
+type row struct {
+	*block
+	stored []byte
+	enc    int
+	sum    uint32
+	wall   int64
+}
+
+// nextRow reads the next readable row behind after. Inside a damaged part it
+// tries one id after the other, within a limit.
+func (s *salvage) nextRow(ctx context.Context, after *int64, end int64) *row {
+	for ; *after < end && s.tries < salvageTries; *after++ {
+		r := &row{}
+		err := s.old.Read(ctx, func(tx *store.Tx) error {
+			return tx.Query("SELECT "+blockColumns+", body, wall_ms FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{*after, end},
+				func(scan store.Scan) (err error) {
+					r.block, r.stored, r.enc, r.sum, err = scanBlock(func(dest ...any) error { return scan(append(dest, &r.wall)...) }, true)
+					return err
+				})
+		})
+		if err == nil {
+			if r.block == nil {
+				return nil
+			}
+			*after = r.id
+			return r
+		}
+		s.tries++
+	}
+	return nil
+}
+
+// count adds a block to the cursors' sums; false when nobody needs it.
+func (s *salvage) count(r *row) (needed bool) {
+	r.open(r.stored, r.enc)
+	s.last = max(s.last, numberOf(r.id))
+	for _, d := range r.dests {
+		if r.id <= s.rows[d.name].Done[classOf(r.id)] {
+			continue
+		}
+		p := s.prog[d.name][r.id]
+		if p == nil {
+			p = &progress{}
+		}
+		left := d.routed - p.delivered - p.lost
+		if left > 0 {
+			needed = true
+		}
+		t := s.tally[d.name]
+		t.Allocated += uint64(d.routed)
+		t.Inherited += uint64(d.routed)
+		t.Delivered += uint64(p.delivered)
+		t.Lost += uint64(p.lost)
+		s.tally[d.name] = t
+		s.pending[d.name] += uint64(max(0, left))
+	}
+	if needed {
+		s.out.Blocks++
+		s.out.Records += len(r.recs)
+	} else {
+		s.uncount(r)
+	}
+	return needed
+}
+
+// uncount takes back a block that is not copied.
+func (s *salvage) uncount(r *row) {
+	for _, d := range r.dests {
+		p := s.prog[d.name][r.id]
+		if p == nil || r.id <= s.rows[d.name].Done[classOf(r.id)] {
+			continue
+		}
+		t := s.tally[d.name]
+		t.Allocated -= uint64(d.routed)
+		t.Inherited -= uint64(d.routed)
+		t.Delivered -= uint64(p.delivered)
+		t.Lost -= uint64(p.lost)
+		s.tally[d.name] = t
+	}
+}
+
+func (s *salvage) copyRows(tx *store.Tx, batch []*row) error {
+	for _, r := range batch {
+		_, err := tx.Exec("INSERT INTO seg("+blockColumns+", body, wall_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			r.id, r.inc, int64(r.first), int64(r.last), r.n, encodeDests(r.dests), r.enc, int64(r.sum), r.stored, r.wall)
+		if err != nil {
+			return err
+		}
+		for _, d := range r.dests {
+			p := s.prog[d.name][r.id]
+			if p == nil {
+				continue
+			}
+			_, err := tx.Exec("INSERT INTO prog(cursor, seg, delivered, lost, done, acked) VALUES(?, ?, ?, ?, ?, ?)",
+				d.name, r.id, p.delivered, p.lost, p.done, p.acked)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeState gives the fresh file its cursors. What the old file had pending
+// and was not found is a loss.
+func (s *salvage) writeState(tx *store.Tx) error {
+	for name := range s.tally {
+		if _, ok := s.rows[name]; !ok {
+			s.rows[name] = cursorRow{Required: true}
+		}
+	}
+	for _, x := range s.losses {
+		if err := writeLoss(tx, x); err != nil {
+			return err
+		}
+	}
+	for name, row := range s.rows {
+		had := row.Allocated - row.accounted()
+		row.Tally = s.tally[name]
+		if lost := had - min(had, s.pending[name]); lost > 0 {
+			row.Allocated += lost
+			row.Inherited += lost
+			row.Lost += lost
+			x := Loss{Cursor: name, Reason: ReasonUnreadable, Class: Normal, Inc: s.mark.Inc, From: 1, To: s.mark.LastSeq, Count: lost, At: time.Now()}
+			if err := writeLoss(tx, x); err != nil {
+				return err
+			}
+		}
+		if err := putMark(tx, cursorPrefix+name, row); err != nil {
+			return err
+		}
+	}
+	return s.writeHead(tx)
+}
+
+// writeHead leaves a mark without incarnation: New draws it.
+func (s *salvage) writeHead(tx *store.Tx) error {
+	next := max(s.last, s.mark.NextBlock) + 1
+	if next <= 0 {
+		return fmt.Errorf("salvage: block number %d", next)
+	}
+	return putMark(tx, markName, mark{NextBlock: next})
+}
+
+// Renew makes the next start draw a new incarnation: a restored backup must not
+// give numbers that may have been sent already (telemetry.md 4.4). The records
+// in the file keep their ids. No Log may be open on db.
+func Renew(ctx context.Context, db *store.DB) error {
+	return db.Write(ctx, "renew incarnation", func(tx *store.Tx) error {
+		l := &Log{cursors: make(map[string]*cursor)}
+		var text string
+		found, err := tx.QueryRow("SELECT v FROM mark WHERE name=?", []any{markName}, &text)
+		if err != nil || !found {
+			return err
+		}
+		var m mark
+		if err := json.Unmarshal([]byte(text), &m); err != nil {
+			return fmt.Errorf("mark: %w", err)
+		}
+		if err := l.loadCursors(tx); err != nil {
+			return err
+		}
+		for name, c := range l.cursors {
+			c.saved.Inherited = c.saved.Allocated
+			if err := putMark(tx, cursorPrefix+name, c.row()); err != nil {
+				return err
+			}
+		}
+		return putMark(tx, markName, mark{NextBlock: m.NextBlock})
+	})
+}

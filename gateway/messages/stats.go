@@ -1,0 +1,253 @@
+package messages
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+// Stats is how the log stands.
+type Stats struct {
+	// Bytes of the file in use and its log; LimitBytes bounds them.
+	Bytes, LimitBytes int64
+	// Waiting records have no commit yet.
+	Waiting int
+	// Err is why nothing is committed now, nil when all is well.
+	Err     error
+	Damaged bool
+	Cursors []CursorStats
+}
+
+// CursorStats is how one cursor stands.
+type CursorStats struct {
+	Name             string
+	Required, Active bool
+	Tally
+	Pending int64
+	// Oldest is about when the oldest pending message was captured; zero when
+	// there is none.
+	Oldest time.Time
+}
+
+// Stats gives the figures of the log and of every cursor, sorted by name.
+func (l *Log) Stats(ctx context.Context) Stats {
+	l.mu.Lock()
+	s := Stats{Bytes: l.used + l.db.LogBytes(), LimitBytes: l.cfg.MaxBytes, Waiting: l.waiting.records, Err: l.failed, Damaged: l.isDamaged.Load()}
+	after := make(map[string][classes]int64)
+	for _, name := range sortedNames(l.cursors) {
+		c := l.cursors[name]
+		s.Cursors = append(s.Cursors, CursorStats{Name: name, Required: c.required, Active: c.active, Tally: c.t, Pending: c.pending})
+		var at [classes]int64
+		for cls := range at {
+			at[cls] = c.reached(cls)
+		}
+		after[name] = at
+	}
+	var waiting time.Time
+	if len(l.tail) > 0 && len(l.tail[0].Records) > 0 {
+		waiting = l.tail[0].Records[0].Wall
+	}
+	l.mu.Unlock()
+	for i := range s.Cursors {
+		if s.Cursors[i].Pending > 0 {
+			s.Cursors[i].Oldest = l.oldest(ctx, after[s.Cursors[i].Name], waiting)
+		}
+	}
+	return s
+}
+
+// oldest looks into the file for the first block a cursor is not through with.
+func (l *Log) oldest(ctx context.Context, after [classes]int64, waiting time.Time) time.Time {
+	oldest := waiting
+	err := l.db.Read(ctx, func(tx *store.Tx) error {
+		for cls, id := range after {
+			var wall int64
+			found, err := tx.QueryRow("SELECT wall_ms FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{id, classBase(cls + 1)}, &wall)
+			if err != nil {
+				return err
+			}
+			if at := time.UnixMilli(wall); found && (oldest.IsZero() || at.Before(oldest)) {
+				oldest = at
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		l.log.Warn("oldest message not found", "err", err)
+	}
+	return oldest
+}
+
+// Losses gives the losses of a cursor, or of all when cursor is empty, oldest
+// first; only those not announced yet when unsent is set.
+func (l *Log) Losses(ctx context.Context, cursor string, unsent bool) (list []Loss, err error) {
+	err = l.db.Read(ctx, func(tx *store.Tx) error {
+		list, err = losses(tx, cursor, unsent)
+		return err
+	})
+	return list, err
+}
+
+func losses(tx *store.Tx, cursor string, unsent bool) (list []Loss, err error) {
+	err = tx.Query(`SELECT id, cursor, reason, cls, inc, from_seq, to_seq, count, bytes, at_ms, sent FROM loss
+		WHERE (?1='' OR cursor=?1) AND (NOT ?2 OR sent=0) ORDER BY id`, []any{cursor, unsent}, func(scan store.Scan) error {
+		var x Loss
+		var at int64
+		err := scan(&x.ID, &x.Cursor, &x.Reason, &x.Class, &x.Inc, &x.From, &x.To, &x.Count, &x.Bytes, &at, &x.Sent)
+		x.At = time.UnixMilli(at).UTC()
+		list = append(list, x)
+		return err
+	})
+	return list, err
+}
+
+// Quarantine gives the poison messages, oldest first.
+func (l *Log) Quarantine(ctx context.Context) (list []Quarantined, err error) {
+	err = l.db.Read(ctx, func(tx *store.Tx) error {
+		return tx.Query("SELECT cursor, inc, why, at_ms, body FROM quar ORDER BY id", nil, func(scan store.Scan) error {
+			var q Quarantined
+			var inc string
+			var at int64
+			var body []byte
+			if err := scan(&q.Cursor, &inc, &q.Why, &at, &body); err != nil {
+				return err
+			}
+			var err error
+			q.Record, _, err = decodeRecord(body)
+			q.Record.Inc, q.At = inc, time.UnixMilli(at).UTC()
+			list = append(list, q)
+			return err
+		})
+	})
+	return list, err
+}
+
+// SetOffset notes, for a boot, how far the true time is ahead of the time since
+// boot, so that messages captured without a trusted clock get their time later.
+func (l *Log) SetOffset(ctx context.Context, boot string, offset time.Duration) error {
+	return l.request(ctx, func(tx *store.Tx, _ *write) error {
+		_, err := tx.Exec(`INSERT INTO clock(boot, offset_ms, at_ms) VALUES(?, ?, ?)
+			ON CONFLICT(boot) DO UPDATE SET offset_ms=excluded.offset_ms, at_ms=excluded.at_ms`,
+			boot, offset.Milliseconds(), time.Now().UnixMilli())
+		if err == nil {
+			_, err = tx.Exec("DELETE FROM clock WHERE boot NOT IN (SELECT boot FROM clock ORDER BY at_ms DESC LIMIT 1000)")
+		}
+		return err
+	})
+}
+
+// Offsets gives what SetOffset noted, by boot.
+func (l *Log) Offsets(ctx context.Context) (map[string]time.Duration, error) {
+	offsets := make(map[string]time.Duration)
+	err := l.db.Read(ctx, func(tx *store.Tx) error {
+		return tx.Query("SELECT boot, offset_ms FROM clock", nil, func(scan store.Scan) error {
+			var boot string
+			var ms int64
+			err := scan(&boot, &ms)
+			offsets[boot] = time.Duration(ms) * time.Millisecond
+			return err
+		})
+	})
+	return offsets, err
+}
+
+// Scan gives every record in a message file, class by class, oldest first in
+// each, with the ids of the blocks above after[class]. It needs no Log: a
+// stopped daemon's file can be looked at. The error of each ends it.
+func Scan(ctx context.Context, db *store.DB, each func(*Record) error) error {
+	for cls := range classes {
+		for after := classBase(cls); ; {
+			var b *block
+			err := db.Read(ctx, func(tx *store.Tx) (err error) {
+				b, err = readBlock(tx, after, classBase(cls+1))
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if b == nil {
+				break
+			}
+			after = b.id
+			if err := eachRecord(b, cls, each); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func eachRecord(b *block, cls int, each func(*Record) error) error {
+	for i := range b.recs {
+		if b.recs[i].Seq == 0 {
+			continue
+		}
+		b.recs[i].Class = uint8(cls)
+		if err := each(&b.recs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Findings is what Verify found.
+type Findings struct {
+	Blocks, Records int
+	// Unreadable records are lost when a cursor comes to them.
+	Unreadable int
+	// Pending is, per cursor, how many records are left when all are counted
+	// one by one.
+	Pending map[string]int64
+}
+
+// Verify reads every record and counts again what each cursor has pending, in
+// one snapshot. It takes time in proportion to the file.
+func Verify(ctx context.Context, db *store.DB) (f Findings, err error) {
+	f.Pending = make(map[string]int64)
+	err = db.Read(ctx, func(tx *store.Tx) error {
+		l := &Log{cursors: make(map[string]*cursor)}
+		if err := l.loadCursors(tx); err != nil {
+			return err
+		}
+		for cls := range classes {
+			for after := classBase(cls); ; {
+				b, err := readBlock(tx, after, classBase(cls+1))
+				if err != nil {
+					return err
+				}
+				if b == nil {
+					break
+				}
+				after = b.id
+				f.add(l, b)
+			}
+		}
+		return nil
+	})
+	return f, err
+}
+
+// add counts one block.
+func (f *Findings) add(l *Log, b *block) {
+	f.Blocks++
+	readable := 0
+	for i := range b.recs {
+		if b.recs[i].Seq != 0 {
+			readable++
+		}
+	}
+	f.Records += readable
+	f.Unreadable += b.n - readable
+	for _, d := range b.dests {
+		c := l.cursors[d.name]
+		if c == nil || b.id <= c.upTo[classOf(b.id)] {
+			continue
+		}
+		n := d.routed
+		if p := c.prog[b.id]; p != nil {
+			n -= p.delivered + p.lost
+		}
+		f.Pending[d.name] += int64(n)
+	}
+}

@@ -1,0 +1,305 @@
+package messages
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+// stream walks the blocks of one class with ids in (pos, end). Every block up to
+// pos was loaded or has nothing for the cursor.
+type stream struct {
+	cls      int
+	pos, end int64
+	b        *block
+	i        int
+}
+
+// errMoving means that the next block is just leaving the file.
+var errMoving = errors.New("block is leaving")
+
+// Next gives the next record, nil when there is none now: Wake tells when to
+// ask again. It reads at most a few blocks.
+func (k *Cursor) Next(ctx context.Context) (*Item, error) {
+	if it := k.nextAgain(); it != nil {
+		return it, nil
+	}
+	for _, lane := range k.lanes() {
+		s, err := k.first(ctx, lane)
+		if errors.Is(err, errMoving) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			return k.give(s), nil
+		}
+	}
+	return nil, nil
+}
+
+// nextAgain gives the items that were open at Begin.
+func (k *Cursor) nextAgain() *Item {
+	k.l.mu.Lock()
+	defer k.l.mu.Unlock()
+	c := k.c
+	for len(c.again) > 0 {
+		it := c.again[0]
+		c.again = c.again[1:]
+		if it.settled {
+			continue
+		}
+		it.Again = true
+		c.order = append(c.order, it)
+		k.l.fig.resent.Inc(c.name)
+		return it
+	}
+	return nil
+}
+
+// lanes in the order in which they are asked: class 0 first; live before the
+// backlog, but when both have something they take turns, so that neither
+// starves.
+func (k *Cursor) lanes() [][]*stream {
+	if k.c.turn {
+		return [][]*stream{k.c.crit, k.c.back, k.c.live}
+	}
+	return [][]*stream{k.c.crit, k.c.live, k.c.back}
+}
+
+// first finds the stream of a lane whose next record is the oldest.
+func (k *Cursor) first(ctx context.Context, lane []*stream) (*stream, error) {
+	var best *stream
+	for _, s := range lane {
+		has, err := k.seek(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if has && (best == nil || older(s, best)) {
+			best = s
+		}
+	}
+	return best, nil
+}
+
+// older orders two streams by block number, then by sequence number: blocks of
+// one commit hold neighbours.
+func older(a, b *stream) bool {
+	if x, y := numberOf(a.b.id), numberOf(b.b.id); x != y {
+		return x < y
+	}
+	return a.b.recs[a.i].Seq < b.b.recs[b.i].Seq
+}
+
+// seek moves a stream to its next record; false when there is none now.
+func (k *Cursor) seek(ctx context.Context, s *stream) (bool, error) {
+	for {
+		if s.b != nil && k.within(s) {
+			return true, nil
+		}
+		b, err := k.load(ctx, s)
+		if err != nil || b == nil {
+			return false, err
+		}
+	}
+}
+
+// within moves a stream inside its block, and out of it at its end.
+func (k *Cursor) within(s *stream) bool {
+	k.l.mu.Lock()
+	defer k.l.mu.Unlock()
+	bit, p := s.b.bit(k.c.name), k.c.prog[s.b.id]
+	for ; p != nil && s.i < len(s.b.recs); s.i++ {
+		if s.b.masks[s.i]&bit != 0 && !p.has(s.i) && !k.c.held[place{s.b.id, s.i}] {
+			return true
+		}
+	}
+	k.c.leave(s)
+	return false
+}
+
+// load takes the stream to its next block with something for the cursor.
+func (k *Cursor) load(ctx context.Context, s *stream) (*block, error) {
+	for {
+		b, upTo, err := k.l.following(ctx, s.cls, s.pos, s.end)
+		if err != nil {
+			return nil, err
+		}
+		if b == nil {
+			s.pos = max(s.pos, min(upTo, s.end-1))
+			return nil, nil
+		}
+		if in, err := k.enter(s, b); err != nil || in {
+			return b, err
+		}
+	}
+}
+
+// enter puts the stream into b unless the cursor has nothing to do there.
+func (k *Cursor) enter(s *stream, b *block) (bool, error) {
+	k.l.mu.Lock()
+	defer k.l.mu.Unlock()
+	c := k.c
+	if k.l.moving[b.id] {
+		return false, errMoving
+	}
+	s.pos = b.id
+	routed := b.routed(c.name)
+	if routed == 0 || c.isDone(b.id) {
+		return false, nil
+	}
+	p := c.prog[b.id]
+	if p == nil {
+		p = &progress{}
+		c.prog[b.id] = p
+	}
+	p.routed = routed
+	k.l.missing(c, b, p)
+	if p.done {
+		return false, nil
+	}
+	s.b, s.i, p.loaded = b, 0, true
+	return true, nil
+}
+
+// missing accounts for the cursor's records that could not be read.
+func (l *Log) missing(c *cursor, b *block, p *progress) {
+	bit, left := b.bit(c.name), 0
+	for i, mask := range b.masks {
+		if mask&bit != 0 && !p.has(i) {
+			left++
+		}
+	}
+	lost := p.routed - p.delivered - p.lost - left
+	if lost <= 0 {
+		return
+	}
+	l.log.Warn("records cannot be read", "seq", b.first, "count", lost)
+	p.lost += lost
+	c.t.Lost += uint64(lost)
+	c.pending -= int64(lost)
+	l.lose(Loss{Cursor: c.name, Reason: ReasonUnreadable, Class: classOf(b.id), Inc: b.inc, From: b.first, To: b.last, Count: uint64(lost)})
+	l.touched(c, b, p)
+}
+
+// give takes the record at which a stream stands.
+func (k *Cursor) give(s *stream) *Item {
+	k.l.mu.Lock()
+	defer k.l.mu.Unlock()
+	c := k.c
+	it := &Item{Record: &s.b.recs[s.i], Back: numberOf(s.b.id) <= c.border, block: s.b, i: s.i}
+	c.turn = !it.Back
+	c.prog[s.b.id].out++
+	c.open++
+	c.order = append(c.order, it)
+	s.i++
+	return it
+}
+
+// following gives the first block of a class in (after, end), from memory when it
+// was committed lately. With no block, everything up to upTo is known to be
+// absent.
+func (l *Log) following(ctx context.Context, cls int, after, end int64) (b *block, upTo int64, err error) {
+	l.mu.Lock()
+	r := &l.rings[cls]
+	upTo = r.start
+	if after >= r.start {
+		b, upTo = r.next(after, end), classBase(cls)|(l.mark.NextBlock-1)
+		l.mu.Unlock()
+		return b, upTo, nil
+	}
+	l.mu.Unlock()
+	err = l.db.Read(ctx, func(tx *store.Tx) (err error) {
+		b, err = readBlock(tx, after, end)
+		return err
+	})
+	if errors.Is(err, store.ErrCorrupt) {
+		b, err = l.nextDamaged(ctx, after, end)
+	}
+	return b, upTo, err
+}
+
+// nextDamaged reads a block's row whose body cannot be read: its records are
+// lost, the rest of the file goes on.
+func (l *Log) nextDamaged(ctx context.Context, after, end int64) (b *block, err error) {
+	l.damaged()
+	err = l.db.Read(ctx, func(tx *store.Tx) (err error) {
+		b, err = readHead(tx, after, end)
+		return err
+	})
+	return b, err
+}
+
+// damaged has the next start set the file aside.
+func (l *Log) damaged() {
+	if l.isDamaged.Swap(true) {
+		return
+	}
+	l.log.Error("message file is damaged; the next start salvages it")
+	if err := l.db.MarkDamaged(); err != nil {
+		l.log.Error("damage not noted", "err", err)
+	}
+}
+
+// ring holds the blocks of a class that were committed last: every block with
+// an id above start, so that a reader that keeps up never touches the file.
+type ring struct {
+	start  int64
+	blocks []*block
+	bytes  int
+}
+
+func (r *ring) push(b *block) {
+	r.blocks = append(r.blocks, b)
+	r.bytes += b.memory()
+}
+
+func (r *ring) next(after, end int64) *block {
+	for _, b := range r.blocks {
+		if b.id > after && b.id < end {
+			return b
+		}
+	}
+	return nil
+}
+
+func (r *ring) remove(id int64) {
+	r.blocks = slices.DeleteFunc(r.blocks, func(b *block) bool {
+		if b.id == id {
+			r.bytes -= b.memory()
+		}
+		return b.id == id
+	})
+}
+
+// trimRings keeps the rings together below ringBytesMax, each class at its turn.
+func (l *Log) trimRings() {
+	for {
+		total, most := 0, 0
+		for cls := range l.rings {
+			total += l.rings[cls].bytes
+			if l.rings[cls].bytes > l.rings[most].bytes {
+				most = cls
+			}
+		}
+		r := &l.rings[most]
+		if total <= ringBytesMax || len(r.blocks) == 0 {
+			return
+		}
+		r.start = r.blocks[0].id
+		r.bytes -= r.blocks[0].memory()
+		r.blocks[0] = nil
+		r.blocks = r.blocks[1:]
+	}
+}
+
+// memory is what a decoded block takes, about.
+func (b *block) memory() (n int) {
+	for i := range b.recs {
+		n += b.recs[i].size()
+	}
+	return n
+}

@@ -1,0 +1,453 @@
+package messages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+// write is one transaction of the log: what waits, progress, losses, and what
+// must go to keep the bound. There is one at a time, so what it read at its
+// beginning is still true at its end, except that cursors went further.
+type write struct {
+	apps    []staged
+	asked   []*request
+	mark    mark
+	saved   map[string]cursorRow // what the rows will say
+	changed map[string]bool      // rows to write
+	steps   []step
+	acks    map[string]int // acknowledgements that the steps contain
+	blocks  []*block       // appended
+	out     []exit         // blocks that leave the file
+	losses  []Loss
+	nLosses int // of losses, taken from Log.losses; the rest came up here
+	quar    []Quarantined
+	used    int64
+	full    bool // with progress
+	planned bool // the transaction began
+
+	ended chan struct{}
+	err   error
+}
+
+// step is the progress of one cursor in one block, as this write notes it.
+type step struct {
+	cursor          string
+	id              int64
+	delivered, lost int
+	done            bool
+	acked           []byte
+	row             bool // the block stays touched: keep a row
+}
+
+// request is something done inside a write, in turn with all other writes.
+type request struct {
+	fn    func(*store.Tx, *write) error
+	ended chan error
+}
+
+// request runs fn in the next write and waits for its commit.
+func (l *Log) request(ctx context.Context, fn func(*store.Tx, *write) error) error {
+	r := &request{fn: fn, ended: make(chan error, 1)}
+	l.mu.Lock()
+	l.asked = append(l.asked, r)
+	l.mu.Unlock()
+	for {
+		w := l.beginWrite()
+		select {
+		case err := <-r.ended:
+			return err
+		case <-w.ended: // it may have begun before the request
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case err := <-r.ended:
+			return err
+		default:
+		}
+	}
+}
+
+// beginWrite queues a write unless one is under way, and gives that one.
+func (l *Log) beginWrite() *write {
+	l.mu.Lock()
+	if w := l.writing; w != nil {
+		l.mu.Unlock()
+		return w
+	}
+	w := &write{ended: make(chan struct{})}
+	l.writing = w
+	l.mu.Unlock()
+	l.db.WriteAsync("append", l.write, l.written)
+	return w
+}
+
+// progressDue is how long progress may still wait.
+func (l *Log) progressDue(now time.Time, never time.Duration) time.Duration {
+	if !l.isDirty() {
+		return never
+	}
+	for _, c := range l.cursors {
+		if c.acks >= progressAcks {
+			return 0
+		}
+	}
+	return l.lastProgress.Add(progressEvery).Sub(now)
+}
+
+// isDirty reports whether progress would write anything.
+func (l *Log) isDirty() bool {
+	if len(l.losses) > 0 || len(l.quar) > 0 || len(l.done) > 0 {
+		return true
+	}
+	for _, c := range l.cursors {
+		if c.acks > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// write is the transaction; it runs on the store's writer goroutine.
+func (l *Log) write(tx *store.Tx) error {
+	w := l.plan(time.Now())
+	l.encode(w)
+	for _, do := range []func(*store.Tx, *write) error{
+		l.insertBlocks, l.writeProgress, l.deleteDone, l.doRequests, l.bound, l.writeLosses, l.writeMarks,
+	} {
+		if err := do(tx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plan takes down, under the lock, what this write is to do.
+func (l *Log) plan(now time.Time) *write {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.writing
+	w.planned = true
+	w.apps, w.asked, w.mark = l.tail, l.asked, l.mark
+	w.saved, w.changed, w.acks = make(map[string]cursorRow), make(map[string]bool), make(map[string]int)
+	for name, c := range l.cursors {
+		w.saved[name] = c.row()
+	}
+	w.full = len(w.asked) > 0 || l.progressDue(now, time.Hour) <= 0
+	if w.full {
+		w.losses, w.nLosses, w.quar = append(w.losses, l.losses...), len(l.losses), l.quar
+		for _, c := range l.cursors {
+			l.planProgress(w, c)
+		}
+		l.planDeletes(w)
+	}
+	return w
+}
+
+// planProgress notes how far a cursor is.
+func (l *Log) planProgress(w *write, c *cursor) {
+	row := w.saved[c.name]
+	for cls := range classes {
+		row.Done[cls] = c.reached(cls)
+	}
+	for id, p := range c.prog {
+		if !p.dirty {
+			continue
+		}
+		row.Delivered += uint64(p.delivered - p.savedDelivered)
+		row.Lost += uint64(p.lost - p.savedLost)
+		w.steps = append(w.steps, step{cursor: c.name, id: id, delivered: p.delivered, lost: p.lost, done: p.done,
+			acked: append([]byte(nil), p.acked...), row: id > row.Done[classOf(id)]})
+		w.changed[c.name] = true
+	}
+	if row.Done != c.upTo {
+		w.changed[c.name] = true
+	}
+	w.acks[c.name] = c.acks
+	w.saved[c.name] = row
+}
+
+// reached is the block of the class up to which the cursor has nothing left to
+// do: everything below its streams but for what is still open.
+func (c *cursor) reached(cls int) int64 {
+	at := max(c.upTo[cls], c.scanned(cls))
+	for id, p := range c.prog {
+		if classOf(id) == cls && !p.done && id <= at {
+			at = id - 1
+		}
+	}
+	return max(at, c.upTo[cls])
+}
+
+// scanned is the block of the class up to which every block was loaded.
+func (c *cursor) scanned(cls int) int64 {
+	at := int64(0)
+	for _, lane := range [][]*stream{c.crit, c.back, c.live} {
+		for _, s := range lane {
+			if s.cls != cls {
+				continue
+			}
+			at = s.pos
+			if s.pos < s.end-1 {
+				return at
+			}
+		}
+	}
+	return at
+}
+
+// encode makes blocks of what waits: one per class and at most
+// blockRecordsMax records.
+func (l *Log) encode(w *write) {
+	var chunk [classes][]Record
+	var size load
+	cut := func() {
+		for cls, recs := range chunk {
+			if len(recs) > 0 {
+				w.blocks = append(w.blocks, l.build(w, cls, recs))
+			}
+		}
+		w.mark.NextBlock++
+		chunk, size = [classes][]Record{}, load{}
+	}
+	for _, s := range w.apps {
+		for _, r := range s.Records {
+			if size.records > 0 && (size.records >= blockRecordsMax || size.bytes+r.size() > blockBytesMax) {
+				cut()
+			}
+			chunk[r.Class] = append(chunk[r.Class], r)
+			size.records++
+			size.bytes += r.size()
+			w.mark.LastSeq = r.Seq
+		}
+		if s.StartSent {
+			w.mark.Skips = nil
+		}
+	}
+	if size.records > 0 {
+		cut()
+	}
+	if left := w.mark.ReservedTo - min(w.mark.ReservedTo, w.mark.LastSeq); left < reserveStep/2 {
+		w.mark.ReservedTo = w.mark.LastSeq + reserveStep
+	}
+}
+
+// build makes a block of records and counts them for their cursors.
+func (l *Log) build(w *write, cls int, recs []Record) *block {
+	b := &block{id: classBase(cls) | w.mark.NextBlock, inc: recs[0].Inc, first: recs[0].Seq, last: recs[len(recs)-1].Seq,
+		n: len(recs), recs: recs, masks: make([]uint64, len(recs))}
+	at := make(map[string]int)
+	for i := range recs {
+		held := false
+		for _, name := range recs[i].To {
+			held = held || w.saved[name].Required
+		}
+		for _, name := range recs[i].To {
+			n, ok := at[name]
+			if !ok {
+				n = len(b.dests)
+				at[name] = n
+				b.dests = append(b.dests, dest{name: name})
+			}
+			b.dests[n].routed++
+			b.dests[n].hold = b.dests[n].hold || !held
+			b.masks[i] |= 1 << n
+		}
+	}
+	for _, d := range b.dests {
+		row := w.saved[d.name]
+		row.Allocated += uint64(d.routed)
+		w.saved[d.name] = row
+		w.changed[d.name] = true
+	}
+	return b
+}
+
+func (l *Log) insertBlocks(tx *store.Tx, w *write) error {
+	for _, b := range w.blocks {
+		stored, enc := l.packer.pack(b.encodeBody())
+		b.bytes = len(stored)
+		_, err := tx.Exec("INSERT INTO seg("+blockColumns+", body, wall_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			b.id, b.inc, int64(b.first), int64(b.last), b.n, encodeDests(b.dests), enc,
+			int64(crc32.Checksum(stored, castagnoli)), stored, b.recs[0].Wall.UnixMilli())
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range w.apps {
+		for _, id := range s.LossSent {
+			if _, err := tx.Exec("UPDATE loss SET sent=1 WHERE id=?", id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Log) writeProgress(tx *store.Tx, w *write) error {
+	for _, s := range w.steps {
+		if !s.row {
+			continue
+		}
+		_, err := tx.Exec(`INSERT INTO prog(cursor, seg, delivered, lost, done, acked) VALUES(?, ?, ?, ?, ?, ?)
+			ON CONFLICT(cursor, seg) DO UPDATE SET delivered=excluded.delivered, lost=excluded.lost, done=excluded.done, acked=excluded.acked`,
+			s.cursor, s.id, s.delivered, s.lost, s.done, s.acked)
+		if err != nil {
+			return err
+		}
+	}
+	if !w.full {
+		return nil
+	}
+	for name, row := range w.saved {
+		if !w.changed[name] {
+			continue
+		}
+		for cls, upTo := range row.Done {
+			if _, err := tx.Exec("DELETE FROM prog WHERE cursor=? AND seg>? AND seg<=?", name, classBase(cls), upTo); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Log) doRequests(tx *store.Tx, w *write) error {
+	for _, r := range w.asked {
+		if err := r.fn(tx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) writeMarks(tx *store.Tx, w *write) error {
+	for name := range w.changed {
+		if row, ok := w.saved[name]; ok {
+			if err := putMark(tx, cursorPrefix+name, row); err != nil {
+				return err
+			}
+		}
+	}
+	var err error
+	if w.used, err = tx.UsedBytes(); err != nil {
+		return err
+	}
+	return putMark(tx, markName, w.mark)
+}
+
+// written takes over what a write did, or forgets that it tried, and tells
+// those who wait. It runs on the store's writer goroutine.
+func (l *Log) written(err error) {
+	l.mu.Lock()
+	w := l.writing
+	l.writing = nil
+	now := time.Now()
+	l.lastCommit = now
+	clear(l.moving)
+	if err != nil {
+		l.postpone(w, err, now)
+	} else {
+		l.take(w, now)
+	}
+	w.err = err
+	l.mu.Unlock()
+	if err == nil {
+		for _, s := range w.apps {
+			s.done(nil)
+		}
+	}
+	for _, r := range w.asked {
+		r.ended <- err
+	}
+	close(w.ended)
+	l.signal()
+}
+
+// postpone keeps everything that waits for another try: nothing of it was
+// acknowledged (telemetry.md section 11).
+func (l *Log) postpone(w *write, err error, now time.Time) {
+	if l.failed == nil {
+		l.log.Warn("messages wait in memory", "err", err)
+	}
+	if errors.Is(err, store.ErrCorrupt) {
+		l.damaged()
+	}
+	if !w.planned { // the store refused before our turn
+		w.asked = l.asked
+	}
+	l.failed, l.retryAt = fmt.Errorf("messages commit: %w", err), now.Add(retryEvery)
+	l.asked = l.asked[len(w.asked):]
+}
+
+// take makes the written state the state.
+func (l *Log) take(w *write, now time.Time) {
+	if l.failed != nil {
+		l.log.Info("messages are committed again")
+		l.failed = nil
+	}
+	l.mark, l.used = w.mark, w.used
+	l.tail, l.asked = l.tail[len(w.apps):], l.asked[len(w.asked):]
+	if len(l.tail) == 0 {
+		l.tail = nil // lets go of what was written
+	}
+	for _, s := range w.apps {
+		for i := range s.Records {
+			l.waiting.records--
+			l.waiting.bytes -= s.Records[i].size()
+		}
+	}
+	l.urgent = false
+	for _, s := range l.tail {
+		l.urgent = l.urgent || s.Urgent
+	}
+	l.losses, l.quar = l.losses[w.nLosses:], l.quar[len(w.quar):]
+	if w.full {
+		l.lastProgress = now
+	}
+	l.takeCursors(w)
+	for _, b := range w.blocks {
+		l.rings[classOf(b.id)].push(b)
+	}
+	for _, e := range w.out {
+		l.forgetBlock(e)
+	}
+	l.trimRings()
+	for _, c := range l.cursors {
+		c.signal()
+	}
+	l.fig.bytes.Set(float64(w.used))
+}
+
+func (l *Log) takeCursors(w *write) {
+	for _, s := range w.steps {
+		c := l.cursors[s.cursor]
+		if c == nil {
+			continue
+		}
+		p := c.prog[s.id]
+		if p == nil {
+			continue
+		}
+		p.savedDelivered, p.savedLost = s.delivered, s.lost
+		p.dirty = p.delivered != s.delivered || p.lost != s.lost
+	}
+	for name, row := range w.saved {
+		c := l.cursors[name]
+		if c == nil {
+			continue
+		}
+		c.saved, c.upTo = row.Tally, row.Done
+		c.acks -= w.acks[name]
+		for id, p := range c.prog {
+			if id <= c.upTo[classOf(id)] && p.done && !p.dirty {
+				delete(c.prog, id)
+			}
+		}
+	}
+}
