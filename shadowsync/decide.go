@@ -1,0 +1,99 @@
+package shadowsync
+
+import "github.com/tidehold/tidehold/gateway/shadow/doc"
+
+// decision is what a sync has to do to make both sides alike.
+type decision struct {
+	up, down             []Change
+	deleteUp, deleteDown bool
+	conflicts            []Conflict
+	doubts               int
+}
+
+// decide compares both documents with what is known of the last sync
+// (shadow-sync.md 2.2, 2.3, 2.5).
+func decide(r Record, local, upstream Doc, p Policy, at Moment) decision {
+	switch {
+	case p.Direction == Up:
+		return r.overwriteUp(local, upstream)
+	case p.Direction == Down:
+		return r.overwriteDown(local, upstream)
+	case local.Exists && upstream.Exists:
+		m := Merge(r.Base, local, upstream, p, at)
+		return decision{
+			up: r.notAdopted(diff(upstream.State, m.State), upstream), down: diff(local.State, m.State),
+			conflicts: m.Conflicts, doubts: m.Doubts,
+		}
+	case local.Exists:
+		return r.deletedUpstream(local, p)
+	case upstream.Exists:
+		return r.deletedHere(upstream, p)
+	}
+	return decision{}
+}
+
+func (r Record) overwriteUp(local, upstream Doc) decision {
+	if local.Exists {
+		return decision{up: r.notAdopted(diff(upstream.State, local.State), upstream)}
+	}
+	return decision{deleteUp: r.Both && upstream.Exists}
+}
+
+func (r Record) overwriteDown(local, upstream Doc) decision {
+	if upstream.Exists {
+		return decision{down: diff(local.State, upstream.State)}
+	}
+	return decision{deleteDown: r.Both && local.Exists}
+}
+
+// deletedUpstream: upstream has no document. If it never had one the local one
+// is new to it; else it was deleted there.
+func (r Record) deletedUpstream(local Doc, p Policy) decision {
+	if !r.Both {
+		return decision{up: diff(doc.Value{}, local.State)}
+	}
+	kept := changedSince(r.Base, local.State)
+	c := Conflict{Local: kept, Winner: LocalWins}
+	switch {
+	case !kept.Exists():
+		return decision{deleteDown: true}
+	case p.OnDelete == DeleteWins:
+		c.Winner = CloudWins
+		return decision{deleteDown: true, conflicts: []Conflict{c}}
+	}
+	return decision{up: diff(doc.Value{}, kept), down: diff(local.State, kept), conflicts: []Conflict{c}}
+}
+
+// deletedHere is deletedUpstream seen from the other side.
+func (r Record) deletedHere(upstream Doc, p Policy) decision {
+	if !r.Both {
+		return decision{down: diff(doc.Value{}, upstream.State)}
+	}
+	kept := changedSince(r.Base, upstream.State)
+	c := Conflict{Upstream: kept, Winner: CloudWins}
+	switch {
+	case !kept.Exists():
+		return decision{deleteUp: true}
+	case p.OnDelete == DeleteWins:
+		c.Winner = LocalWins
+		return decision{deleteUp: true, conflicts: []Conflict{c}}
+	}
+	return decision{up: diff(upstream.State, kept), down: diff(doc.Value{}, kept), conflicts: []Conflict{c}}
+}
+
+// notAdopted leaves out the changes that upstream already answered with a
+// value of its own, and would again (shadow-sync.md 2.3, "adopt").
+func (r Record) notAdopted(changes []Change, upstream Doc) []Change {
+	if !r.Adopted.Exists() {
+		return changes
+	}
+	var out []Change
+	for _, c := range changes {
+		given := r.Adopted.Get(c.Path...)
+		adopted := given.Exists() && given.EqualFloat(upstream.State.Get(c.Path...)) && c.New.EqualFloat(r.Base.Get(c.Path...))
+		if !adopted {
+			out = append(out, c)
+		}
+	}
+	return out
+}

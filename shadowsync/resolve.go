@@ -1,0 +1,313 @@
+package shadowsync
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/gateway/topic"
+)
+
+// answer takes a message of upstream: the answer to our own push or get, or
+// news of what others did.
+func (s *step) answer(a Answer) {
+	push := s.Record.Push
+	waits := s.Phase == Idle || s.Phase == Getting || s.Phase == Pushing
+	switch {
+	case push != nil && a.Token == push.Token && waits:
+		s.outcome(a)
+	case a.Op == topic.Get:
+		if s.Phase == Getting && a.Token == s.token {
+			s.got(a)
+		}
+	case a.Kind == topic.Rejected:
+	case a.Token != "" && a.Token == s.settled:
+		s.confirmed(a)
+	default:
+		s.heard(a)
+	}
+}
+
+// outcome is what became of the push on record (3, and 2.4 rule 1).
+func (s *step) outcome(a Answer) {
+	p := s.Record.Push
+	switch {
+	case p.Delete && (a.Kind == topic.Accepted || a.Code == http.StatusNotFound):
+		s.deleted(a.Version)
+	case p.Delete && a.Kind != topic.Rejected:
+	case a.Kind == topic.Accepted, a.Kind == topic.Documents:
+		s.accepted(a)
+	case a.Code == http.StatusConflict:
+		s.conflicted()
+	case a.Code == http.StatusTooManyRequests || a.Code >= http.StatusInternalServerError:
+		if s.Phase == Pushing {
+			s.trouble(a.Reason)
+		}
+	default:
+		s.Record.Push = nil
+		s.Up = s.block(a.Reason)
+		s.store(s.follow())
+	}
+}
+
+// follow is what comes after a record whose push is resolved: the sync goes
+// on, unless the answer came late, outside of one.
+func (s *step) follow() next {
+	if s.turn {
+		return thenGo
+	}
+	return thenRest
+}
+
+// conflicted: upstream had another version. That usually means that nothing
+// was done, but a repeated request conflicts with itself: the document tells.
+func (s *step) conflicted() {
+	s.refused = true
+	s.Known = false
+	switch {
+	case s.Phase == Pushing:
+		s.again()
+	case s.Phase == Idle:
+		s.dirty()
+	}
+}
+
+// accepted: what was pushed stands upstream. Only what is equal on both sides
+// becomes common; the rest still has to travel.
+func (s *step) accepted(a Answer) {
+	p := s.Record.Push
+	r := &s.Record
+	r.Base = apply(r.Base, p.Learn)
+	r.Both, r.Cloud = true, a.Version
+	known := s.Known && s.Upstream.Exists && s.Upstream.Version == p.Version && p.Version > 0 && a.Version == p.Version+1
+	switch {
+	case known:
+		s.Upstream.State, s.Upstream.Version = apply(s.Upstream.State, p.Changes), a.Version
+	case s.Known && s.Upstream.Exists && s.Upstream.Version >= a.Version:
+	default:
+		s.Known = false
+	}
+	s.settled, s.expected = p.Token, p.Changes
+	s.resolved()
+	if a.Kind == topic.Documents {
+		s.confirmed(a)
+	}
+}
+
+// deleted: the document is gone upstream; version is the one that was.
+func (s *step) deleted(version int64) {
+	s.Record.Base, s.Record.Both, s.Record.Adopted = doc.Value{}, false, doc.Value{}
+	s.Upstream = Doc{}
+	if version > 0 {
+		s.Upstream.Version = version + 1
+	}
+	s.Record.Cloud = s.Upstream.Version
+	s.Known = s.Online
+	s.settled, s.expected = s.Record.Push.Token, nil
+	s.resolved()
+}
+
+// resolved puts the outcome of the push on disk.
+func (s *step) resolved() {
+	s.pushed = s.turn
+	s.drop()
+}
+
+func (s *step) drop() {
+	s.Record.Push, s.refused = nil, false
+	s.Up = Block{}
+	s.store(s.follow())
+}
+
+// confirmed is the document that our own push made. Where upstream put values
+// of its own in place of ours, they are adopted (2.3).
+func (s *step) confirmed(a Answer) {
+	if a.Kind != topic.Documents || s.Known && s.Upstream.Version > a.Version || !s.Online {
+		return
+	}
+	for _, c := range s.expected {
+		given := a.Doc.State.Get(c.Path...)
+		if given.EqualFloat(c.New) {
+			continue
+		}
+		s.count(Adopted)
+		if s.policy.Direction == Up && given.Exists() {
+			s.Record.Adopted = s.Record.Adopted.With(given, c.Path...)
+		}
+	}
+	s.expected = nil
+	moved := !s.Known || !s.Upstream.State.EqualFloat(a.Doc.State)
+	s.Upstream, s.Known = a.Doc, true
+	if moved {
+		s.news()
+	}
+}
+
+// heard is news of what somebody else did.
+func (s *step) heard(a Answer) {
+	version := a.Version
+	if a.Op == topic.Delete {
+		version++
+	}
+	if !s.Known {
+		s.seen = max(s.seen, version)
+		s.news()
+		return
+	}
+	u := s.Upstream
+	switch {
+	case u.Exists && version <= u.Version: // repeated
+	case a.Kind == topic.Documents && u.Exists && a.Previous == u.Version:
+		s.Upstream = a.Doc
+		s.news()
+	case a.Op == topic.Delete && u.Exists && a.Version == u.Version:
+		s.Upstream = Doc{Version: version}
+		s.news()
+	case a.Kind == topic.Accepted && a.Op == topic.Update && u.Exists:
+		s.seen, s.seenAt = version, s.at.Now
+	case a.Op == topic.Delete && !u.Exists && version <= u.Version: // repeated
+	default: // a gap
+		s.Known, s.seen = false, max(s.seen, version)
+		s.news()
+	}
+}
+
+// news of upstream asks for a sync; one that is under way sees it anyway.
+func (s *step) news() {
+	if !s.turn || s.Phase == Storing && s.then == thenFinish {
+		s.dirty()
+	}
+}
+
+// got is the answer to our get (2).
+func (s *step) got(a Answer) {
+	switch {
+	case a.Kind == topic.Accepted:
+		s.Upstream = a.Doc
+	case a.Code == http.StatusNotFound:
+		s.Upstream = Doc{}
+	default:
+		s.trouble(a.Reason)
+		return
+	}
+	stale := a.Kind == topic.Accepted && a.Version < s.seen
+	s.seen = 0
+	if stale { // newer news overtook the answer: ask once more
+		s.get()
+		return
+	}
+	s.Known, s.fresh = true, true
+	if s.Record.Push != nil {
+		s.judge()
+		return
+	}
+	s.goOn()
+}
+
+// judge finds out from the document what became of the push (2.4 rules 3 to
+// 5).
+func (s *step) judge() {
+	p, u := s.Record.Push, s.Upstream
+	switch {
+	case s.Record.Upstream != s.policy.Upstream: // somebody else's document
+	case p.Delete:
+		if !u.Exists || u.Version != p.Version && !anyLeft(p.Changes, u.State) {
+			s.deletedEarlier()
+		}
+	case u.Exists && p.Version > 0 && u.Version == p.Version:
+	case s.policy.Marker && u.marks.Get(s.policy.Gateway).Exists():
+		if integer(u.marks.Get(s.policy.Gateway)) == int64(p.Seq) {
+			s.learn()
+		}
+	case u.Exists && anyThere(p.Changes, u.State):
+		s.learn()
+	case s.refused:
+	default:
+		s.assume()
+	}
+	s.drop()
+}
+
+func (s *step) learn() {
+	s.Record.Base = apply(s.Record.Base, s.Record.Push.Learn)
+	s.Record.Both = true
+}
+
+func (s *step) deletedEarlier() {
+	s.Record.Base, s.Record.Both, s.Record.Adopted = doc.Value{}, false, doc.Value{}
+}
+
+// assume decides leaf by leaf without evidence: a leaf that still has its old
+// value was not written; any other is taken as written by us and overwritten
+// since, so that the newer upstream value wins (rule 4).
+func (s *step) assume() {
+	s.count(Ambiguous)
+	before, after := sides(s.Record.Push.Changes)
+	for _, leaf := range leavesOf(before, after) {
+		if s.Upstream.State.Get(leaf...).EqualFloat(before.Get(leaf...)) {
+			continue
+		}
+		if v := after.Get(leaf...); v.Exists() || s.Record.Base.Get(leaf...).Kind() != doc.Object {
+			s.Record.Base = s.Record.Base.With(v, leaf...)
+		}
+	}
+	s.Record.Base = s.Record.Base.Canonical()
+}
+
+// sides gives the old and the new values of changes as documents.
+func sides(changes []Change) (before, after doc.Value) {
+	for _, c := range changes {
+		before, after = before.With(c.Old, c.Path...), after.With(c.New, c.Path...)
+	}
+	return before.Canonical(), after.Canonical()
+}
+
+// leavesOf gives the paths of all leaves of the documents, those above before
+// those below.
+func leavesOf(documents ...doc.Value) []doc.Path {
+	texts := make(map[string]bool)
+	for _, d := range documents {
+		for text := range d.Flatten() {
+			texts[text] = true
+		}
+	}
+	var paths []doc.Path
+	for _, text := range slices.Sorted(maps.Keys(texts)) {
+		paths = append(paths, doc.ParsePath(text))
+	}
+	return paths
+}
+
+// anyThere reports whether state shows any value that the changes set: what
+// they set is set whole or not at all. Without one, a removal has to do.
+func anyThere(changes []Change, state doc.Value) bool {
+	sets := false
+	_, after := sides(changes)
+	for text, v := range after.Flatten() {
+		sets = true
+		if state.Get(doc.ParsePath(text)...).EqualFloat(v) {
+			return true
+		}
+	}
+	if sets {
+		return false
+	}
+	for _, c := range changes {
+		if !state.Get(c.Path...).Exists() {
+			return true
+		}
+	}
+	return false
+}
+
+// anyLeft reports whether state still shows any of the old values.
+func anyLeft(changes []Change, state doc.Value) bool {
+	before, _ := sides(changes)
+	for text, v := range before.Flatten() {
+		if state.Get(doc.ParsePath(text)...).EqualFloat(v) {
+			return true
+		}
+	}
+	return false
+}
