@@ -1,0 +1,90 @@
+package iotsql
+
+import (
+	"unsafe"
+
+	"github.com/tidehold/tidehold/gateway/iotsql/value"
+)
+
+// Document is the payload of one message, parsed when a rule first looks into
+// it. All rules of a message share one. It belongs to one goroutine at a time.
+type Document struct {
+	raw    []byte
+	text   string
+	looked bool
+	isJSON bool
+	// trees are the whole document for 2015-10-08 and 2016-03-23.
+	trees [2]value.Value
+}
+
+// NewDocument makes a Document of payload, which nobody changes any more.
+func NewDocument(payload []byte) *Document {
+	d := new(Document)
+	d.Reset(payload)
+	return d
+}
+
+// Reset makes d the document of another payload.
+func (d *Document) Reset(payload []byte) {
+	*d = Document{raw: payload}
+	if len(payload) > 0 {
+		// Payloads are never changed (iot.Message), so a text may share
+		// their bytes; a copy would cost every message that no rule wants.
+		d.text = unsafe.String(unsafe.SliceData(payload), len(payload))
+	}
+}
+
+// json reports whether the payload is a JSON object or array; AWS calls
+// everything else no JSON (rules.md section 5).
+func (d *Document) json() bool {
+	if !d.looked {
+		d.looked = true
+		d.isJSON = startsCollection(d.text) && value.Valid(d.text)
+	}
+	return d.isJSON
+}
+
+func startsCollection(text string) bool {
+	for i := range len(text) {
+		switch text[i] {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return text[i] == '{' || text[i] == '['
+		}
+	}
+	return false
+}
+
+// find is the member at the end of path, Undefined when there is none.
+func (d *Document) find(path []string, modern bool) value.Value {
+	if !d.json() {
+		return value.Value{}
+	}
+	v := d.trees[version(modern)]
+	if v.IsUndefined() {
+		return value.Find(d.text, path, modern)
+	}
+	for _, key := range path {
+		v = v.Get(key)
+	}
+	return v
+}
+
+// root is the whole document.
+func (d *Document) root(modern bool) value.Value {
+	if !d.json() {
+		return value.Value{}
+	}
+	tree := &d.trees[version(modern)]
+	if tree.IsUndefined() {
+		*tree = value.ParseValid(d.text, modern)
+	}
+	return *tree
+}
+
+func version(modern bool) int {
+	if modern {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,201 @@
+package regex
+
+import (
+	"errors"
+	"strings"
+)
+
+// posix are Java's names of ASCII classes, in Go's spelling.
+var posix = map[string]string{
+	"Lower": "lower", "Upper": "upper", "ASCII": "ascii", "Alpha": "alpha", "Digit": "digit", "Alnum": "alnum",
+	"Punct": "punct", "Graph": "graph", "Print": "print", "Blank": "blank", "Cntrl": "cntrl", "XDigit": "xdigit",
+	"Space": "space",
+}
+
+// ranges are the same classes for the backtracking matcher.
+var ranges = map[string]string{
+	"lower": "a-z", "upper": "A-Z", "ascii": `\x00-\x7f`, "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9",
+	"punct": `!-/:-@\[-` + "`" + `{-~`, "graph": "!-~", "print": " -~", "blank": ` \t`, "cntrl": `\x00-\x1f\x7f`,
+	"xdigit": "0-9a-fA-F", "space": ` \t\n\x0b\f\r`,
+}
+
+var errIntersection = errors.New("regex: intersections of classes (&&) are not supported")
+
+// translator rewrites what Java spells differently: the names of classes, and
+// for the backtracking matcher possessive quantifiers as atomic groups.
+type translator struct {
+	in          string
+	at          int
+	plain, rest strings.Builder
+	// atoms are the places in rest where the last atom began, one per open
+	// group; the last is the present one.
+	atoms []int
+	opens []int
+}
+
+// translate gives expr for Go's regexp and for the backtracking matcher.
+func translate(expr string) (plain, rest string, err error) {
+	t := translator{in: expr, atoms: []int{-1}}
+	for t.at < len(expr) {
+		switch c := expr[t.at]; c {
+		case '\\':
+			t.begin()
+			t.escape(false)
+		case '[':
+			t.begin()
+			if err := t.class(0); err != nil {
+				return "", "", err
+			}
+		case '(':
+			t.opens = append(t.opens, t.rest.Len())
+			t.atoms = append(t.atoms, -1)
+			t.both(1)
+		case ')':
+			t.both(1)
+			t.closeGroup()
+		case '*', '+', '?', '{':
+			t.quantifier()
+		default:
+			t.begin()
+			t.both(1)
+		}
+	}
+	return t.plain.String(), t.rest.String(), nil
+}
+
+// begin marks the start of an atom.
+func (t *translator) begin() { t.atoms[len(t.atoms)-1] = t.rest.Len() }
+
+func (t *translator) closeGroup() {
+	if len(t.opens) == 0 {
+		return
+	}
+	start := t.opens[len(t.opens)-1]
+	t.opens = t.opens[:len(t.opens)-1]
+	t.atoms = t.atoms[:len(t.atoms)-1]
+	t.atoms[len(t.atoms)-1] = start
+}
+
+// both copies n bytes.
+func (t *translator) both(n int) {
+	n = min(n, len(t.in)-t.at)
+	t.plain.WriteString(t.in[t.at : t.at+n])
+	t.rest.WriteString(t.in[t.at : t.at+n])
+	t.at += n
+}
+
+// escape copies a backslash and what belongs to it.
+func (t *translator) escape(inClass bool) {
+	s := t.in[t.at:]
+	if strings.HasPrefix(s, `\Q`) {
+		end := strings.Index(s, `\E`)
+		if end < 0 {
+			end = len(s)
+		}
+		t.quote(s[2:end])
+		t.at = min(t.at+end+2, len(t.in))
+		return
+	}
+	if len(s) > 3 && (s[1] == 'p' || s[1] == 'P') && s[2] == '{' {
+		if end := strings.IndexByte(s, '}'); end > 0 && posix[s[3:end]] != "" {
+			t.posix(posix[s[3:end]], s[1] == 'P', inClass)
+			t.at += end + 1
+			return
+		}
+	}
+	t.both(2)
+}
+
+func (t *translator) quote(literal string) {
+	for i := range len(literal) {
+		if strings.IndexByte(`\.+*?()|[]{}^$-&`, literal[i]) >= 0 {
+			t.plain.WriteByte('\\')
+			t.rest.WriteByte('\\')
+		}
+		t.plain.WriteByte(literal[i])
+		t.rest.WriteByte(literal[i])
+	}
+}
+
+func (t *translator) posix(class string, negated, inClass bool) {
+	caret := ""
+	if negated {
+		caret = "^"
+	}
+	if inClass {
+		t.plain.WriteString("[:" + caret + class + ":]")
+		if negated { // which the backtracking matcher shall refuse
+			t.rest.WriteString(`\P{` + class + "}")
+			return
+		}
+		t.rest.WriteString(ranges[class])
+		return
+	}
+	t.plain.WriteString("[[:" + caret + class + ":]]")
+	t.rest.WriteString("[" + caret + ranges[class] + "]")
+}
+
+// class copies a bracketed class. A class within a class joins it in Java.
+func (t *translator) class(depth int) error {
+	if depth == 0 {
+		t.both(1)
+	} else {
+		t.at++
+	}
+	if t.at < len(t.in) && t.in[t.at] == '^' {
+		if depth > 0 {
+			return errors.New("regex: a negated class inside a class is not supported")
+		}
+		t.both(1)
+	}
+	if t.at < len(t.in) && t.in[t.at] == ']' {
+		t.both(1) // an unclosed class for Java; let the matchers judge
+	}
+	for t.at < len(t.in) {
+		switch c := t.in[t.at]; {
+		case c == '\\':
+			t.escape(true)
+		case strings.HasPrefix(t.in[t.at:], "&&"):
+			return errIntersection
+		case c == '[':
+			if err := t.class(depth + 1); err != nil {
+				return err
+			}
+		case c == ']' && depth > 0:
+			t.at++
+			return nil
+		case c == ']':
+			t.both(1)
+			return nil
+		default:
+			t.both(1)
+		}
+	}
+	return nil
+}
+
+// quantifier copies *, +, ? or {…} and what modifies it; a possessive one
+// makes its atom an atomic group.
+func (t *translator) quantifier() {
+	length := 1
+	if t.in[t.at] == '{' {
+		if end := strings.IndexByte(t.in[t.at:], '}'); end > 0 {
+			length = end + 1
+		}
+	}
+	atom := t.atoms[len(t.atoms)-1]
+	t.both(length)
+	if t.at == len(t.in) {
+		return
+	}
+	switch {
+	case t.in[t.at] == '?':
+		t.both(1)
+	case t.in[t.at] == '+' && atom >= 0:
+		t.plain.WriteString("+") // which Go refuses
+		t.at++
+		whole := t.rest.String()
+		t.rest.Reset()
+		t.rest.WriteString(whole[:atom] + "(?>" + whole[atom:] + ")")
+	}
+}
