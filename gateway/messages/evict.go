@@ -193,7 +193,7 @@ func (l *Log) bound(tx *store.Tx, w *write) error {
 	if err != nil {
 		return err
 	}
-	used += l.db.LogBytes()
+	used += min(l.db.LogBytes(), l.cfg.MaxBytes/4) // a long log alone must not empty the file
 	if used <= l.cfg.MaxBytes {
 		return nil
 	}
@@ -236,7 +236,7 @@ func (l *Log) evictClass(tx *store.Tx, w *write, cls int, free *int64) error {
 // evict drops one block unless a cursor is in it.
 func (l *Log) evict(tx *store.Tx, w *write, m meta, reason string) (bool, error) {
 	l.mu.Lock()
-	if l.moving[m.id] || l.isPinned(m) {
+	if l.moving[m.id] || l.isPinned(w, m) {
 		l.mu.Unlock()
 		return false, nil
 	}
@@ -246,12 +246,20 @@ func (l *Log) evict(tx *store.Tx, w *write, m meta, reason string) (bool, error)
 	return true, deleteBlock(tx, m)
 }
 
-func (l *Log) isPinned(m meta) bool {
+// isPinned reports whether a block must stay for now: a cursor has items of it
+// open, or lost some without this write noting that loss.
+func (l *Log) isPinned(w *write, m meta) bool {
 	for _, d := range m.dests {
-		if c := l.cursors[d.name]; c != nil {
-			if p := c.prog[m.id]; p != nil && p.pinned() {
-				return true
-			}
+		c := l.cursors[d.name]
+		if c == nil {
+			continue
+		}
+		p := c.prog[m.id]
+		if p == nil {
+			continue
+		}
+		if _, lost := w.counted(d.name, m.id, p); p.pinned() || p.lost != lost {
+			return true
 		}
 	}
 	return false
