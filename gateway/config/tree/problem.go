@@ -51,3 +51,33 @@ func Sort(problems []Problem, rank func(file string) int) {
 		)
 	})
 }
+
+// Report collects problems, each place and message once.
+type Report struct {
+	problems []Problem
+	seen     map[Problem]bool
+}
+
+// Add notes a problem; beyond problemsMax it is dropped.
+func (r *Report) Add(p Problem) {
+	if len(r.problems) >= problemsMax || r.seen[p] {
+		return
+	}
+	if r.seen == nil {
+		r.seen = make(map[Problem]bool)
+	}
+	r.seen[p] = true
+	r.problems = append(r.problems, p)
+	if len(r.problems) == problemsMax {
+		r.problems = append(r.problems, Problem{Severity: SeverityError, File: p.File, Line: p.Line, Column: p.Column,
+			Message: fmt.Sprintf("more than %d problems: the rest is not listed", problemsMax)})
+	}
+}
+
+// fail notes an error at a place.
+func (r *Report) fail(at Pos, key, message, hint string) {
+	r.Add(Problem{SeverityError, at.File, at.Line, at.Column, key, message, hint})
+}
+
+// Problems gives what was noted, in the order of the notes.
+func (r *Report) Problems() []Problem { return r.problems }

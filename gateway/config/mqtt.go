@@ -1,0 +1,162 @@
+package config
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/tidehold/tidehold/gateway/config/tree"
+	"github.com/tidehold/tidehold/gateway/config/value"
+)
+
+func (l *loader) mqtt(m *tree.Map) {
+	defer m.Done()
+	l.cfg.MQTT.Limits = l.limits(m)
+	l.cfg.MQTT.SessionExpiry = m.Duration("session_expiry", "168h")
+	l.cfg.MQTT.Queue = l.queue(m.Map("queue"))
+	if !m.Each("listeners", l.listener) {
+		l.builtInListeners(m)
+	}
+}
+
+// figures are the limits of a preset in the notation of the file.
+type figures struct {
+	payload, levels, topicBytes, subscriptions, filters, qos, rate, bytes, inflight string
+	rateOnLoopback                                                                  bool
+}
+
+// presets is the table at the end of contract section 5.
+var presets = map[string]figures{
+	"edge": {"128KiB", "8", "256", "50", "8", "2", "1000/s", "4MiB/s", "100", false},
+	"aws":  {"128KiB", "8", "256", "50", "8", "1", "100/s", "512KiB/s", "100", true},
+	"none": {"16MiB", "0", "65535", "0", "0", "2", "0", "0", "1000", false},
+}
+
+func (l *loader) limits(m *tree.Map) Limits {
+	words := []string{"edge", "aws", "none"}
+	if m.Kind("limits") == tree.Scalar {
+		return l.figures(m.Empty(), m.Word("limits", "edge", words...))
+	}
+	sub := m.Map("limits")
+	defer sub.Done()
+	return l.figures(sub, sub.Word("preset", "edge", words...))
+}
+
+func (l *loader) figures(m *tree.Map, preset string) Limits {
+	f := presets[preset]
+	return Limits{
+		Preset:                    preset,
+		MaxPayload:                int(m.Size("max_payload", f.payload, 1, 256*mib)),
+		MaxTopicLevels:            int(m.Integer("max_topic_levels", f.levels, 0, 65535)),
+		MaxTopicBytes:             int(m.Integer("max_topic_bytes", f.topicBytes, 0, 65535)),
+		MaxSubscriptionsPerClient: int(m.Integer("max_subscriptions_per_client", f.subscriptions, 0, math.MaxInt32)),
+		MaxFiltersPerSubscribe:    int(m.Integer("max_filters_per_subscribe", f.filters, 0, math.MaxInt32)),
+		MaxQoS:                    byte(m.Integer("max_qos", f.qos, 0, 2)),
+		PublishRate:               m.Rate("publish_rate", f.rate),
+		PublishBytes:              m.Rate("publish_bytes", f.bytes),
+		RateOnLoopback:            f.rateOnLoopback || m.Has("publish_rate") || m.Has("publish_bytes"),
+		MaxInflight:               int(m.Integer("max_inflight", f.inflight, 1, 65535)),
+		MaxConnections:            int(tree.Get(m, "max_connections", "whole number, or auto", "auto", auto(0, 1_000_000))),
+		ConnectTimeout:            m.Duration("connect_timeout", "5s"),
+		MaxRetained:               int(m.Integer("max_retained", "5000", 0, math.MaxInt32)),
+		MaxRetainedBytes:          m.Size("max_retained_bytes", "16MiB", 0, math.MaxInt64),
+	}
+}
+
+// auto reads a whole number or the word auto.
+func auto(low, high int64) func(string) (int64, error) {
+	return func(s string) (int64, error) {
+		if s == "auto" {
+			return Auto, nil
+		}
+		return value.ParseInteger(s, low, high)
+	}
+}
+
+func (l *loader) queue(m *tree.Map) Queue {
+	defer m.Done()
+	return Queue{
+		MaxMessages: int(m.Integer("max_messages", "1000", 0, math.MaxInt32)),
+		MaxBytes:    m.Size("max_bytes", "4MiB", 0, math.MaxInt64),
+		MaxAge:      m.Duration("max_age", "168h"),
+		WhenFull:    m.Word("when_full", "drop-newest", "drop-newest", "drop-oldest"),
+	}
+}
+
+// builtInListeners are those of a file that has no list.
+func (l *loader) builtInListeners(m *tree.Map) {
+	l.cfg.MQTT.Listeners = []Listener{
+		{Name: "local", Binds: []value.Bind{"127.0.0.1:1883", "[::1]:1883"}, Auth: "loopback", Protocol: "mqtt", BuiltIn: true},
+		{Name: "mtls", Binds: []value.Bind{":8883"}, TLS: true, Auth: "certificate", Protocol: "mqtt", BuiltIn: true},
+	}
+	for _, one := range l.cfg.MQTT.Listeners {
+		for _, b := range one.Binds {
+			l.sites.binds = append(l.sites.binds, bindSite{m, "listeners", b, "the built-in listener " + one.Name})
+		}
+	}
+}
+
+func (l *loader) listener(m *tree.Map) {
+	defer m.Done()
+	one := Listener{Name: name(m)}
+	one.Binds = l.listenerBinds(m)
+	one.Socket = m.Text("socket", "")
+	one.TLS = m.Bool("tls", "off")
+	one.Auth = m.Word("auth", tree.Required, "loopback", "certificate", "password", "sigv4")
+	one.Protocol = m.Word("protocol", "mqtt", "mqtt", "ws", "auto")
+	switch written := m.Has("bind"); {
+	case !written && one.Socket == "":
+		m.Fail("", "neither bind nor socket", "give bind: HOST:PORT, or socket: NAME of systemd")
+	case written && one.Socket != "":
+		m.Fail("socket", "bind and socket together", "remove one of them")
+	}
+	checkAuth(m, one)
+	for _, b := range one.Binds {
+		l.sites.binds = append(l.sites.binds, bindSite{m, "bind", b, "mqtt.listeners[" + one.Name + "]"})
+	}
+	l.sites.listeners = append(l.sites.listeners, site{m, one.Name})
+	l.cfg.MQTT.Listeners = append(l.cfg.MQTT.Listeners, one)
+}
+
+// listenerBinds reads `bind`: one address or a list of them.
+func (l *loader) listenerBinds(m *tree.Map) []value.Bind {
+	if m.Kind("bind") != tree.List {
+		if b := tree.Get(m, "bind", "BIND, or a list of them", "", value.ParseBind); b != value.Off {
+			return []value.Bind{b}
+		}
+		return nil
+	}
+	var binds []value.Bind
+	for i, text := range m.Texts("bind", "BIND, or a list of them") {
+		b, err := value.ParseBind(text)
+		if err != nil {
+			m.Fail(fmt.Sprintf("bind[%d]", i), err.Error(), "")
+			continue
+		}
+		if b != value.Off {
+			binds = append(binds, b)
+		}
+	}
+	return binds
+}
+
+// checkAuth checks what each way of authentication needs (security.md T1, 2.5).
+func checkAuth(m *tree.Map, one Listener) {
+	reachable := one.Socket != ""
+	for _, b := range one.Binds {
+		reachable = reachable || !b.Loopback()
+	}
+	switch {
+	case one.Auth == "loopback" && reachable:
+		m.Fail("auth", "auth: loopback on an address that others reach: anybody could connect without credentials",
+			"bind 127.0.0.1 or [::1], or take auth: certificate or password")
+	case one.Auth == "sigv4" && one.Protocol == "mqtt":
+		m.Fail("auth", "auth: sigv4 works over WebSocket only", "add protocol: ws")
+	case one.Auth == "certificate" && !one.TLS:
+		m.Fail("auth", "auth: certificate needs TLS", "add tls: on")
+	case one.Auth == "password" && reachable && !one.TLS:
+		m.Warn("auth", "passwords travel in the clear on an address that others reach", "add tls: on")
+	}
+	if one.Protocol == "auto" && !one.TLS {
+		m.Fail("protocol", "protocol: auto chooses by ALPN and needs TLS", "add tls: on")
+	}
+}

@@ -1,0 +1,271 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tidehold/tidehold/gateway/config/tree"
+	"github.com/tidehold/tidehold/gateway/config/value"
+	"github.com/tidehold/tidehold/gateway/topic"
+)
+
+func (l *loader) uplink(m *tree.Map) {
+	defer m.Done()
+	u := Uplink{Name: name(m), Profile: profile(m), Enabled: m.Bool("enabled", "true")}
+	u.Endpoint = endpoint(m, u.Profile)
+	u.ClientID = tree.Get(m, "client_id", "text", string(l.cfg.Gateway.ID), clientID)
+	u.Username = l.secret(m, "username", "", value.Place{Public: true})
+	u.Password = l.secret(m, "password", "", value.Place{})
+	u.CA = l.secret(m, "ca", "", value.Place{Path: true, Public: true})
+	u.Cert, u.Key = l.pair(m)
+	u.Status = l.status(m, u)
+	u.Required = m.Bool("required", "true")
+	d := m.Map("drain")
+	u.Drain = drain(d, l.cfg.Telemetry.Drain).resolve(u.Profile)
+	d.Done()
+	u.ReconnectMax = m.Duration("reconnect_max", u.Profile.ReconnectMax.String())
+	if sub, ok := m.Optional("shadows"); ok {
+		u.Shadows = l.shadows(sub, u)
+	}
+	m.Each("telemetry", func(m *tree.Map) { l.route(m, &u) })
+	m.Each("commands", func(m *tree.Map) { l.command(m, &u) })
+	l.checkUplink(m, u)
+	l.sites.uplinks = append(l.sites.uplinks, site{m, u.Name})
+	l.cfg.Uplinks = append(l.cfg.Uplinks, u)
+}
+
+func profile(m *tree.Map) Profile {
+	p, _ := profileOf(m.Word("profile", profiles[0].Name, profileNames()...))
+	return p
+}
+
+// clientID checks MQTT's own bounds.
+func clientID(s string) (string, error) {
+	if s == "" || len(s) > 128 || strings.ContainsAny(s, "\x00+#/") {
+		return "", fmt.Errorf("%q: want 1 to 128 bytes without + # /", s)
+	}
+	return s, nil
+}
+
+// status reads the topic of the last will; empty is off.
+func (l *loader) status(m *tree.Map, u Uplink) string {
+	def := "shadow/{gateway}/status"
+	if !u.Profile.Status {
+		def = "off"
+	}
+	return tree.Get(m, "status", "topic template, or off", def, func(s string) (string, error) {
+		if s == "off" || s == "false" {
+			return "", nil
+		}
+		return l.filledTopic(s, u.Name)
+	})
+}
+
+// filledTopic is a topic with {gateway} and {name} replaced.
+func (l *loader) filledTopic(text, name string) (string, error) {
+	if _, err := value.Variables(text, value.Gateway, value.Name); err != nil {
+		return "", err
+	}
+	filled := l.fill(text, name)
+	if _, err := topic.ParseName(filled); err != nil {
+		return "", err
+	}
+	return filled, nil
+}
+
+// fill replaces {gateway} and {name}; a missing name is reported elsewhere.
+func (l *loader) fill(text, name string) string {
+	gateway := string(l.cfg.Gateway.ID)
+	if gateway == "" {
+		gateway = "gateway"
+	}
+	if name == "" {
+		name = "name"
+	}
+	return value.Fill(text, gateway, name)
+}
+
+// checkUplink checks keys against each other.
+func (l *loader) checkUplink(m *tree.Map, u Uplink) {
+	if u.Password.IsSet() && !u.Username.IsSet() {
+		m.Fail("password", "a password without username", "MQTT 3.1.1 sends none then: add username")
+	}
+	if !u.Endpoint.TLS && (u.CA.IsSet() || u.Cert.IsSet()) && u.Endpoint.Host != "" {
+		m.Fail("endpoint", "ca and cert need TLS, and this endpoint has none", "write tls://")
+	}
+	if !u.Endpoint.TLS && u.Password.IsSet() && u.Endpoint.Host != "" && !loopback(u.Endpoint.Host) {
+		m.Warn("endpoint", "the password travels in the clear", "write tls://")
+	}
+	if !u.Enabled {
+		return
+	}
+	if u.Profile.Name == "aws-iot-core" && !u.Cert.IsSet() && !u.Username.IsSet() {
+		m.Warn("", "aws-iot-core wants a client certificate", "add cert and key")
+	}
+	for key, s := range map[string]value.Secret{"username": u.Username, "password": u.Password, "ca": u.CA, "cert": u.Cert, "key": u.Key} {
+		l.mustExist(m, key, s)
+	}
+}
+
+func loopback(host string) bool {
+	b, err := value.ParseBind("[" + host + "]:0")
+	if !strings.Contains(host, ":") {
+		b, err = value.ParseBind(host + ":0")
+	}
+	return err == nil && b.Loopback()
+}
+
+func (l *loader) route(m *tree.Map, u *Uplink) {
+	defer m.Done()
+	r := Route{Name: name(m), From: tree.Get(m, "from", "topic filter", tree.Required, localFilter)}
+	r.To = m.Text("to", "gw/{gateway}/t/{topic}")
+	r.QoS = byte(m.Integer("qos", "1", 0, 1))
+	r.Retain = m.Bool("retain", "false")
+	r.Form = m.Word("form", "auto", "auto", "raw", "inject", "native")
+	b := m.Map("batch")
+	r.BatchMax = int(b.Integer("max", "0", 0, 10_000))
+	every := "0s"
+	if r.BatchMax > 0 {
+		every = "5s"
+	}
+	r.BatchEvery = b.Duration("every", every)
+	b.Done()
+	if r.BatchMax > 0 && (r.Form == "raw" || r.Form == "inject") {
+		m.Fail("batch", "only native messages go in one, and form is "+r.Form, "take form: native or auto")
+	}
+	if b.Has("every") && r.BatchMax == 0 {
+		m.Fail("batch.every", "every without max", "like batch: {max: 50, every: 5s}")
+	}
+	if fault := templateFault(r.To, string(r.From)); fault != "" && r.From != "" {
+		m.Fail("to", fault, "")
+	} else {
+		l.checkUpstream(m, "to", l.fill(r.To, r.Name), u.Profile)
+	}
+	for _, other := range u.Telemetry {
+		if r.Name != "" && other.Name == r.Name {
+			m.Fail("name", fmt.Sprintf("name %q is taken", r.Name), "names of one list differ")
+		}
+	}
+	u.Telemetry = append(u.Telemetry, r)
+}
+
+// templateFault says what is wrong with a `to` for messages of the filter from;
+// empty is nothing.
+func templateFault(to, from string) string {
+	names, err := value.Variables(to, value.Gateway, value.Name, value.Topic, value.Rest, "1")
+	if err != nil {
+		return err.Error()
+	}
+	many := strings.HasSuffix(from, "#")
+	for _, n := range names {
+		switch {
+		case n == value.Rest && !many:
+			return fmt.Sprintf("{rest} is what the last # of from matched, and %q has none", from)
+		case len(n) == 1 && !many && int(n[0]-'0') > topic.Levels(from):
+			return fmt.Sprintf("{%s}: topics of %q have %d levels", n, from, topic.Levels(from))
+		}
+	}
+	if strings.ContainsAny(to, "+#\x00") || to == "" {
+		return fmt.Sprintf("%q is no topic: want a name without wildcards", to)
+	}
+	return ""
+}
+
+// checkUpstream warns of a topic that the far side will not take.
+func (l *loader) checkUpstream(m *tree.Map, key, to string, p Profile) {
+	if strings.HasPrefix(to, "$") && !strings.HasPrefix(to, "$aws/rules/") {
+		m.Warn(key, fmt.Sprintf("topic %q begins with $: most brokers refuse it", to), "")
+	}
+	fixed := strings.Trim(to, "/")
+	if p.MaxTopicLevels > 0 && !strings.HasPrefix(to, "$aws/rules/") && topic.Levels(fixed) > p.MaxTopicLevels {
+		m.Fail(key, fmt.Sprintf("%d levels; %s takes %d", topic.Levels(fixed), p.Name, p.MaxTopicLevels), "")
+	}
+}
+
+func (l *loader) command(m *tree.Map, u *Uplink) {
+	defer m.Done()
+	c := Command{To: m.Text("to", "cmd/{rest}")}
+	c.From = tree.Get(m, "from", "topic filter template", "gw/{gateway}/cmd/#", func(s string) (topic.Filter, error) {
+		if _, err := value.Variables(s, value.Gateway, value.Name); err != nil {
+			return "", err
+		}
+		return topic.ParseFilter(l.fill(s, u.Name))
+	})
+	c.QoS = byte(m.Integer("qos", "1", 0, int64(u.Profile.MaxQoS)))
+	if fault := templateFault(c.To, string(c.From)); fault != "" && c.From != "" {
+		m.Fail("to", fault, "")
+	}
+	if strings.HasPrefix(c.To, "$") {
+		m.Fail("to", fmt.Sprintf("%q: commands never go to a topic that begins with $", c.To), "shadows are synced by uplinks[].shadows")
+	}
+	u.Commands = append(u.Commands, c)
+}
+
+// schemes are the forms of an endpoint.
+var schemes = []Endpoint{
+	{Scheme: "tls", Port: 8883, TLS: true},
+	{Scheme: "tcp", Port: 1883},
+	{Scheme: "ws", Port: 80, WebSocket: true},
+	{Scheme: "wss", Port: 443, TLS: true, WebSocket: true},
+}
+
+// aliases are schemes of other products.
+var aliases = map[string]string{"mqtt": "tcp", "mqtts": "tls", "ssl": "tls", "http": "ws", "https": "wss"}
+
+func endpoint(m *tree.Map, p Profile) Endpoint {
+	e := tree.Get(m, "endpoint", "host, or tcp:// tls:// ws:// wss:// host[:port]", tree.Required, parseEndpoint)
+	def := ""
+	for _, s := range schemes {
+		if s.Scheme == e.Scheme {
+			def = fmt.Sprint(s.Port)
+		}
+	}
+	port := int(m.Integer("port", def, 1, 65535))
+	switch {
+	case e.Port == 0:
+		e.Port = port
+	case m.Has("port") && port != e.Port:
+		m.Fail("port", fmt.Sprintf("port %d, but the endpoint says %d", port, e.Port), "remove one of them")
+	}
+	if p.Name == "aws-iot-core" && e.Port == 443 && e.TLS && !e.WebSocket {
+		e.ALPN = "x-amzn-mqtt-ca"
+	}
+	return e
+}
+
+// parseEndpoint reads an endpoint; Port is 0 when it has none.
+func parseEndpoint(s string) (Endpoint, error) {
+	scheme, rest, found := strings.Cut(s, "://")
+	if !found {
+		scheme, rest = "tls", s
+	}
+	for _, e := range schemes {
+		if e.Scheme != scheme {
+			continue
+		}
+		if e.WebSocket {
+			rest = strings.TrimSuffix(rest, "/mqtt")
+		}
+		host, port, err := hostPort(strings.TrimSuffix(rest, "/"))
+		if err != nil {
+			return Endpoint{}, fmt.Errorf("endpoint %q: %w", s, err)
+		}
+		e.Host, e.Port = host, port
+		return e, nil
+	}
+	if as := aliases[scheme]; as != "" {
+		return Endpoint{}, fmt.Errorf("endpoint %q: write %s:// for %s://", s, as, scheme)
+	}
+	return Endpoint{}, fmt.Errorf("endpoint %q: scheme %q is not one of tcp, tls, ws, wss", s, scheme)
+}
+
+func hostPort(s string) (host string, port int, err error) {
+	if value.ValidHost(strings.Trim(s, "[]")) {
+		return strings.Trim(s, "[]"), 0, nil
+	}
+	b, err := value.ParseBind(s)
+	if err != nil || b.Host() == "" || b.Port() == 0 {
+		return "", 0, fmt.Errorf("want host or host:port")
+	}
+	return b.Host(), b.Port(), nil
+}
