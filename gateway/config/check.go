@@ -84,8 +84,16 @@ func (l *loader) checkParts() {
 	for i, s := range l.cfg.Sensors {
 		l.checkSensor(l.sites.sensors[i].m, s)
 	}
+	for i, in := range l.cfg.Inputs {
+		if l.opt.CheckInput != nil {
+			tell(l.sites.inputs[i].m, l.opt.CheckInput(in))
+		}
+	}
 	for i, out := range l.cfg.Outputs {
 		l.checkOutput(l.sites.outputs[i].m, out)
+		if l.opt.CheckOutput != nil {
+			tell(l.sites.outputs[i].m, l.opt.CheckOutput(out))
+		}
 	}
 	l.checkPins()
 	l.checkInterlocks()
@@ -118,13 +126,18 @@ func (l *loader) checkSensor(m *tree.Map, s drivers.SensorConfig) {
 		return
 	}
 	sheet := driver.Describe()
-	if known && bus.Type != "sim" && bus.Type != sheet.Bus {
+	if known && bus.Type != busSim && bus.Type != sheet.Bus {
 		m.Fail("bus", fmt.Sprintf("bus %q is of type %s; a %s sits on %s", bus.Name, bus.Type, s.Driver, sheet.Bus), "")
 	}
 	problems := drivers.CheckSensor(s, driver)
-	if known && bus.Type == "sim" && l.opt.CheckSimulated != nil {
+	if known && bus.Type == busSim && l.opt.CheckSimulated != nil {
 		problems = append(problems, l.opt.CheckSimulated(s, sheet)...)
 	}
+	tell(m, problems)
+}
+
+// tell reports what another package found in an entry.
+func tell(m *tree.Map, problems []drivers.Problem) {
 	for _, p := range problems {
 		m.Fail(p.Path, p.Message, p.Hint)
 	}
@@ -160,6 +173,7 @@ func (l *loader) checkOutput(m *tree.Map, out drivers.OutputConfig) {
 		path := fmt.Sprintf("require[%d]", i)
 		parts := guardForm.FindStringSubmatch(strings.TrimSpace(guard))
 		switch {
+		case parts == nil && l.opt.CheckOutput != nil: // told by the check below
 		case parts == nil:
 			m.Fail(path, fmt.Sprintf("%q is no guard", guard), `like "cellar.temperature > 2", or the name of an input`)
 		case parts[2] != "" && !named(l.sites.sensors, parts[1]) && !named(l.sites.inputs, parts[1]):

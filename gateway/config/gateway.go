@@ -55,7 +55,7 @@ func (l *loader) gateway(m *tree.Map) {
 // allSimulated reports whether no part touches hardware.
 func (l *loader) allSimulated() bool {
 	for _, bus := range l.cfg.Buses {
-		if bus.Type != "sim" {
+		if bus.Type != busSim {
 			return false
 		}
 	}
@@ -75,7 +75,7 @@ func (l *loader) allSimulated() bool {
 // simulated reports whether a chip is a bus of type sim.
 func (l *loader) simulated(chip string) bool {
 	for _, bus := range l.cfg.Buses {
-		if bus.Name == chip && bus.Type == "sim" {
+		if bus.Name == chip && bus.Type == busSim {
 			return true
 		}
 	}
@@ -114,7 +114,7 @@ func (l *loader) storage(m *tree.Map) {
 		dir, _, _ = strings.Cut(state, ":")
 	}
 	l.cfg.Storage.Dir = l.path(tree.Get(m, "dir", "path", dir, parsePath))
-	l.cfg.Storage.Durability = m.Word("durability", "full", "full", "normal")
+	l.cfg.Storage.Durability = m.Word("durability", DurabilityFull, DurabilityFull, DurabilityNormal)
 }
 
 func parsePath(s string) (string, error) {

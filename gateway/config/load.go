@@ -40,6 +40,9 @@ type Options struct {
 	CheckPolicy func(document string) (doubts []string, err error)
 	// CheckSimulated says what is wrong with a sensor on a bus of type sim.
 	CheckSimulated func(drivers.SensorConfig, drivers.Info) []drivers.Problem
+	// CheckInput and CheckOutput say what the packages that run them refuse.
+	CheckInput  func(drivers.InputConfig) []drivers.Problem
+	CheckOutput func(drivers.OutputConfig) []drivers.Problem
 }
 
 // Load reads the file at path, conf.d/*.yaml beside it in order of their names,

@@ -26,19 +26,19 @@ type figures struct {
 
 // presets is the table at the end of contract section 5.
 var presets = map[string]figures{
-	"edge": {"128KiB", "8", "256", "50", "8", "2", "1000/s", "4MiB/s", "100", false},
-	"aws":  {"128KiB", "8", "256", "50", "8", "1", "100/s", "512KiB/s", "100", true},
-	"none": {"16MiB", "0", "65535", "0", "0", "2", "0", "0", "1000", false},
+	PresetEdge: {"128KiB", "8", "256", "50", "8", "2", "1000/s", "4MiB/s", "100", false},
+	PresetAWS:  {"128KiB", "8", "256", "50", "8", "1", "100/s", "512KiB/s", "100", true},
+	PresetNone: {"16MiB", "0", "65535", "0", "0", "2", "0", "0", "1000", false},
 }
 
 func (l *loader) limits(m *tree.Map) Limits {
-	words := []string{"edge", "aws", "none"}
+	words := []string{PresetEdge, PresetAWS, PresetNone}
 	if m.Kind("limits") == tree.Scalar {
-		return l.figures(m.Empty(), m.Word("limits", "edge", words...))
+		return l.figures(m.Empty(), m.Word("limits", PresetEdge, words...))
 	}
 	sub := m.Map("limits")
 	defer sub.Done()
-	return l.figures(sub, sub.Word("preset", "edge", words...))
+	return l.figures(sub, sub.Word("preset", PresetEdge, words...))
 }
 
 func (l *loader) figures(m *tree.Map, preset string) Limits {
@@ -78,15 +78,15 @@ func (l *loader) queue(m *tree.Map) Queue {
 		MaxMessages: int(m.Integer("max_messages", "1000", 0, math.MaxInt32)),
 		MaxBytes:    m.Size("max_bytes", "4MiB", 0, math.MaxInt64),
 		MaxAge:      m.Duration("max_age", "168h"),
-		WhenFull:    m.Word("when_full", "drop-newest", "drop-newest", "drop-oldest"),
+		WhenFull:    m.Word("when_full", WhenFullDropNewest, WhenFullDropNewest, WhenFullDropOldest),
 	}
 }
 
 // builtInListeners are those of a file that has no list.
 func (l *loader) builtInListeners(m *tree.Map) {
 	l.cfg.MQTT.Listeners = []Listener{
-		{Name: "local", Binds: []value.Bind{"127.0.0.1:1883", "[::1]:1883"}, Auth: "loopback", Protocol: "mqtt", BuiltIn: true},
-		{Name: "mtls", Binds: []value.Bind{":8883"}, TLS: true, Auth: "certificate", Protocol: "mqtt", BuiltIn: true},
+		{Name: "local", Binds: []value.Bind{"127.0.0.1:1883", "[::1]:1883"}, Auth: AuthLoopback, Protocol: ProtocolMQTT, BuiltIn: true},
+		{Name: "mtls", Binds: []value.Bind{":8883"}, TLS: true, Auth: AuthCertificate, Protocol: ProtocolMQTT, BuiltIn: true},
 	}
 	for _, one := range l.cfg.MQTT.Listeners {
 		for _, b := range one.Binds {
@@ -101,8 +101,8 @@ func (l *loader) listener(m *tree.Map) {
 	one.Binds = l.listenerBinds(m)
 	one.Socket = m.Text("socket", "")
 	one.TLS = m.Bool("tls", "off")
-	one.Auth = m.Word("auth", tree.Required, "loopback", "certificate", "password", "sigv4")
-	one.Protocol = m.Word("protocol", "mqtt", "mqtt", "ws", "auto")
+	one.Auth = m.Word("auth", tree.Required, AuthLoopback, AuthCertificate, AuthPassword, AuthSigV4)
+	one.Protocol = m.Word("protocol", ProtocolMQTT, ProtocolMQTT, ProtocolWS, ProtocolAuto)
 	switch written := m.Has("bind"); {
 	case !written && one.Socket == "":
 		m.Fail("", "neither bind nor socket", "give bind: HOST:PORT, or socket: NAME of systemd")
@@ -146,17 +146,17 @@ func checkAuth(m *tree.Map, one Listener) {
 		reachable = reachable || !b.Loopback()
 	}
 	switch {
-	case one.Auth == "loopback" && reachable:
+	case one.Auth == AuthLoopback && reachable:
 		m.Fail("auth", "auth: loopback on an address that others reach: anybody could connect without credentials",
 			"bind 127.0.0.1 or [::1], or take auth: certificate or password")
-	case one.Auth == "sigv4" && one.Protocol == "mqtt":
+	case one.Auth == AuthSigV4 && one.Protocol == ProtocolMQTT:
 		m.Fail("auth", "auth: sigv4 works over WebSocket only", "add protocol: ws")
-	case one.Auth == "certificate" && !one.TLS:
+	case one.Auth == AuthCertificate && !one.TLS:
 		m.Fail("auth", "auth: certificate needs TLS", "add tls: on")
-	case one.Auth == "password" && reachable && !one.TLS:
+	case one.Auth == AuthPassword && reachable && !one.TLS:
 		m.Warn("auth", "passwords travel in the clear on an address that others reach", "add tls: on")
 	}
-	if one.Protocol == "auto" && !one.TLS {
+	if one.Protocol == ProtocolAuto && !one.TLS {
 		m.Fail("protocol", "protocol: auto chooses by ALPN and needs TLS", "add tls: on")
 	}
 }

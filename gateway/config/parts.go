@@ -16,7 +16,7 @@ import (
 
 func (l *loader) bus(m *tree.Map) {
 	defer m.Done()
-	b := drivers.BusConfig{Name: name(m), Type: m.Word("type", tree.Required, "i2c", "spi", "onewire", "sim")}
+	b := drivers.BusConfig{Name: name(m), Type: m.Word("type", tree.Required, "i2c", "spi", "onewire", busSim)}
 	b.Match = l.match(m.Map("match"))
 	b.Speed = tree.Get(m, "speed", "frequency", "", value.ParseHertz)
 	b.Timeout = m.Duration("timeout", "200ms")
@@ -325,7 +325,7 @@ func (l *loader) output(m *tree.Map) {
 	out.Target = l.target(m, out.Name, "0s", false)
 	onePin(m, "pwm")
 	if out.MaxOn != 0 && out.MinOn > out.MaxOn {
-		m.Fail("max_on", fmt.Sprintf("max_on %v is less than min_on %v", out.MaxOn, out.MinOn), "")
+		m.Fail("max_on", fmt.Sprintf("%v is less than min_on %v", out.MaxOn, out.MinOn), "")
 	}
 	l.sites.outputs = append(l.sites.outputs, site{m, out.Name})
 	l.cfg.Outputs = append(l.cfg.Outputs, out)

@@ -31,19 +31,19 @@ const (
 
 // profiles is the table of upstream.md section 2; generic is the default.
 var profiles = []Profile{
-	{Name: "generic", KeepAlive: time.Minute, Inflight: 20, Rate: 100, StartJitter: 30 * time.Second, MaxPayload: 128 * kib,
+	{Name: UplinkGeneric, KeepAlive: time.Minute, Inflight: 20, Rate: 100, StartJitter: 30 * time.Second, MaxPayload: 128 * kib,
 		ReconnectMax: time.Minute, Status: true, MaxQoS: 2},
-	{Name: "aws-iot-core", KeepAlive: time.Minute, Inflight: 100, Rate: 100, Bytes: 512 * kib, StartJitter: time.Minute, MaxPayload: 128 * kib,
+	{Name: UplinkAWS, KeepAlive: time.Minute, Inflight: 100, Rate: 100, Bytes: 512 * kib, StartJitter: time.Minute, MaxPayload: 128 * kib,
 		ReconnectMax: 128 * time.Second, Service: true, MaxTopicLevels: 8, MaxTopicBytes: 256, MaxSubscriptions: 50, MaxQoS: 1},
-	{Name: "tidehold", KeepAlive: time.Minute, MaxPayload: 128 * kib,
+	{Name: UplinkTidehold, KeepAlive: time.Minute, MaxPayload: 128 * kib,
 		ReconnectMax: time.Minute, Service: true, Status: true, MaxTopicLevels: 8, MaxTopicBytes: 256, MaxSubscriptions: 50, MaxQoS: 2},
-	{Name: "mosquitto", KeepAlive: time.Minute, Inflight: 20, Rate: 500, StartJitter: 30 * time.Second, MaxPayload: mib,
+	{Name: UplinkMosquitto, KeepAlive: time.Minute, Inflight: 20, Rate: 500, StartJitter: 30 * time.Second, MaxPayload: mib,
 		ReconnectMax: time.Minute, Status: true, MaxQoS: 2},
-	{Name: "emqx", KeepAlive: time.Minute, Inflight: 32, Rate: 1000, StartJitter: 30 * time.Second, MaxPayload: mib,
+	{Name: UplinkEMQX, KeepAlive: time.Minute, Inflight: 32, Rate: 1000, StartJitter: 30 * time.Second, MaxPayload: mib,
 		ReconnectMax: time.Minute, Status: true, MaxQoS: 2},
-	{Name: "hivemq", KeepAlive: time.Minute, Inflight: 10, StartJitter: 30 * time.Second, MaxPayload: 5 * mib,
+	{Name: UplinkHiveMQ, KeepAlive: time.Minute, Inflight: 10, StartJitter: 30 * time.Second, MaxPayload: 5 * mib,
 		ReconnectMax: time.Minute, Status: true, MaxQoS: 2},
-	{Name: "nats", KeepAlive: time.Minute, Inflight: 100, Rate: 2000, StartJitter: 30 * time.Second, MaxPayload: mib - 4*kib,
+	{Name: UplinkNATS, KeepAlive: time.Minute, Inflight: 100, Rate: 2000, StartJitter: 30 * time.Second, MaxPayload: mib - 4*kib,
 		ReconnectMax: time.Minute, Status: true, MaxQoS: 2},
 }
 

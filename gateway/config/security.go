@@ -43,7 +43,7 @@ var policyForm = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,128}$`)
 
 func (l *loader) security(m *tree.Map) {
 	defer m.Done()
-	l.cfg.Security.OnDenied = m.Word("on_denied", "aws", "aws", "lenient")
+	l.cfg.Security.OnDenied = m.Word("on_denied", OnDeniedAWS, OnDeniedAWS, OnDeniedLenient)
 	l.cfg.Security.Policies = []Policy{
 		{Name: DeviceDefault, Document: DeviceDefaultDocument, BuiltIn: true},
 		{Name: LocalDefault, Document: LocalDefaultDocument, BuiltIn: true},

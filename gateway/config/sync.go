@@ -10,24 +10,24 @@ import (
 var (
 	thingPattern  = regexp.MustCompile(`^[A-Za-z0-9:_*-]{1,128}$`)
 	shadowPattern = regexp.MustCompile(`^(~|[$A-Za-z0-9:_*-]{1,64})$`)
-	winners       = []string{"cloudWins", "localWins", "latest"}
+	winners       = []string{CloudWins, LocalWins, Latest}
 )
 
 func (l *loader) shadows(m *tree.Map, u Uplink) *ShadowSync {
 	defer m.Done()
 	s := &ShadowSync{}
 	s.Things, s.Names = patterns(m)
-	s.Mode = m.Word("mode", "auto", "auto", "service", "plain")
+	s.Mode = m.Word("mode", "auto", "auto", ModeService, ModePlain)
 	if s.Mode == "auto" {
-		s.Mode = "plain"
+		s.Mode = ModePlain
 		if u.Profile.Service {
-			s.Mode = "service"
+			s.Mode = ModeService
 		}
 	}
-	s.SyncPolicy = syncPolicy(m, SyncPolicy{Direction: "both", Desired: "cloudWins", Reported: "localWins", OnDelete: "updateWins"}, "200ms")
+	s.SyncPolicy = syncPolicy(m, SyncPolicy{Direction: DirectionBoth, Desired: CloudWins, Reported: LocalWins, OnDelete: UpdateWins}, "200ms")
 	s.MaxPerSecond = m.Rate("max_per_second", "10")
 	s.Root = tree.Get(m, "root", "topic template", "shadow/{gateway}", func(text string) (string, error) { return l.filledTopic(text, u.Name) })
-	if m.Has("root") && s.Mode == "service" {
+	if m.Has("root") && s.Mode == ModeService {
 		m.Warn("root", "root counts only for mode plain, and the mode is service", "")
 	}
 	m.Each("overrides", func(m *tree.Map) {
@@ -62,8 +62,8 @@ func patterns(m *tree.Map) (things, names []string) {
 // values of what it stands in.
 func syncPolicy(m *tree.Map, around SyncPolicy, interval string) SyncPolicy {
 	p := SyncPolicy{
-		Direction:   m.Word("direction", around.Direction, "both", "up", "down"),
-		OnDelete:    m.Word("on_delete", around.OnDelete, "updateWins", "deleteWins"),
+		Direction:   m.Word("direction", around.Direction, DirectionBoth, DirectionUp, DirectionDown),
+		OnDelete:    m.Word("on_delete", around.OnDelete, UpdateWins, DeleteWins),
 		MinInterval: m.Duration("min_interval", interval),
 	}
 	c := m.Map("conflict")
@@ -81,7 +81,7 @@ func (l *loader) checkSubscriptions(m *tree.Map, u Uplink) {
 		return
 	}
 	count := len(u.Commands)
-	if u.Shadows != nil && u.Shadows.Mode == "service" {
+	if u.Shadows != nil && u.Shadows.Mode == ModeService {
 		count += len(l.syncedThings(u.Shadows.Things))
 	}
 	if count > u.Profile.MaxSubscriptions {

@@ -13,9 +13,9 @@ import (
 func (l *loader) telemetry(m *tree.Map) {
 	defer m.Done()
 	t := &l.cfg.Telemetry
-	t.Profile = m.Word("profile", "balanced", "strict", "balanced", "saver")
+	t.Profile = m.Word("profile", ProfileBalanced, ProfileStrict, ProfileBalanced, ProfileSaver)
 	t.Store = store(m.Map("store"))
-	t.Order = m.Word("order", "live-first", "live-first", "fifo", "newest-first")
+	t.Order = m.Word("order", OrderLiveFirst, OrderLiveFirst, OrderFIFO, OrderNewestFirst)
 	t.StoreQoS0 = m.Bool("store_qos0", "true")
 	m.Each("classes", l.class)
 	d := m.Map("drain")
@@ -61,11 +61,6 @@ func (s Store) On(total int64) Store {
 	return s
 }
 
-// overflows are the policies of a full class.
-var overflows = []string{foldFirst, "drop-oldest", "drop-newest", "reject"}
-
-const foldFirst = "fold-then-drop-oldest"
-
 func (l *loader) class(m *tree.Map) {
 	defer m.Done()
 	c := Class{Name: name(m), Class: uint8(m.Integer("cls", "1", 0, 3)), TTL: m.Duration("ttl", "0")}
@@ -78,12 +73,12 @@ func (l *loader) class(m *tree.Map) {
 		c.Match = append(c.Match, f)
 	}
 	folds := c.Class == 1 || c.Class == 2
-	overflow, fold := "drop-oldest", "off"
+	overflow, fold := OverflowDropOldest, "off"
 	if folds {
-		overflow = foldFirst
+		overflow = OverflowFold
 	}
-	c.Overflow = m.Word("overflow", overflow, overflows...)
-	if folds && c.Overflow == foldFirst {
+	c.Overflow = m.Word("overflow", overflow, OverflowFold, OverflowDropOldest, OverflowDropNewest, OverflowReject)
+	if folds && c.Overflow == OverflowFold {
 		fold = "on"
 	}
 	c.Fold = m.Bool("fold", fold)

@@ -7,6 +7,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/config/tree"
 	"github.com/tidehold/tidehold/gateway/config/value"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/gateway/topic/template"
 )
 
 func (l *loader) uplink(m *tree.Map) {
@@ -63,26 +64,30 @@ func (l *loader) status(m *tree.Map, u Uplink) string {
 
 // filledTopic is a topic with {gateway} and {name} replaced.
 func (l *loader) filledTopic(text, name string) (string, error) {
-	if _, err := value.Variables(text, value.Gateway, value.Name); err != nil {
+	filled, err := l.filled(text, name)
+	if err != nil {
 		return "", err
 	}
-	filled := l.fill(text, name)
 	if _, err := topic.ParseName(filled); err != nil {
 		return "", err
 	}
 	return filled, nil
 }
 
-// fill replaces {gateway} and {name}; a missing name is reported elsewhere.
-func (l *loader) fill(text, name string) string {
-	gateway := string(l.cfg.Gateway.ID)
-	if gateway == "" {
-		gateway = "gateway"
+// filled replaces {gateway} and {name}; a missing one is reported elsewhere.
+func (l *loader) filled(text, name string) (string, error) {
+	t, err := template.ParseFilter(text)
+	if err != nil {
+		return "", err
 	}
-	if name == "" {
-		name = "name"
+	v := template.Values{Gateway: string(l.cfg.Gateway.ID), Name: name}
+	if v.Gateway == "" {
+		v.Gateway = "gateway"
 	}
-	return value.Fill(text, gateway, name)
+	if v.Name == "" {
+		v.Name = "name"
+	}
+	return t.Expand(v), nil
 }
 
 // checkUplink checks keys against each other.
@@ -99,7 +104,7 @@ func (l *loader) checkUplink(m *tree.Map, u Uplink) {
 	if !u.Enabled {
 		return
 	}
-	if u.Profile.Name == "aws-iot-core" && !u.Cert.IsSet() && !u.Username.IsSet() {
+	if u.Profile.Name == UplinkAWS && !u.Cert.IsSet() && !u.Username.IsSet() {
 		m.Warn("", "aws-iot-core wants a client certificate", "add cert and key")
 	}
 	for key, s := range map[string]value.Secret{"username": u.Username, "password": u.Password, "ca": u.CA, "cert": u.Cert, "key": u.Key} {
@@ -121,7 +126,7 @@ func (l *loader) route(m *tree.Map, u *Uplink) {
 	r.To = m.Text("to", "gw/{gateway}/t/{topic}")
 	r.QoS = byte(m.Integer("qos", "1", 0, 1))
 	r.Retain = m.Bool("retain", "false")
-	r.Form = m.Word("form", "auto", "auto", "raw", "inject", "native")
+	r.Form = m.Word("form", FormAuto, FormAuto, FormRaw, FormInject, FormNative)
 	b := m.Map("batch")
 	r.BatchMax = int(b.Integer("max", "0", 0, 10_000))
 	every := "0s"
@@ -130,17 +135,13 @@ func (l *loader) route(m *tree.Map, u *Uplink) {
 	}
 	r.BatchEvery = b.Duration("every", every)
 	b.Done()
-	if r.BatchMax > 0 && (r.Form == "raw" || r.Form == "inject") {
+	if r.BatchMax > 0 && (r.Form == FormRaw || r.Form == FormInject) {
 		m.Fail("batch", "only native messages go in one, and form is "+r.Form, "take form: native or auto")
 	}
 	if b.Has("every") && r.BatchMax == 0 {
 		m.Fail("batch.every", "every without max", "like batch: {max: 50, every: 5s}")
 	}
-	if fault := templateFault(r.To, string(r.From)); fault != "" && r.From != "" {
-		m.Fail("to", fault, "")
-	} else {
-		l.checkUpstream(m, "to", l.fill(r.To, r.Name), u.Profile)
-	}
+	l.checkUpstream(m, r, u.Profile)
 	for _, other := range u.Telemetry {
 		if r.Name != "" && other.Name == r.Name {
 			m.Fail("name", fmt.Sprintf("name %q is taken", r.Name), "names of one list differ")
@@ -149,36 +150,29 @@ func (l *loader) route(m *tree.Map, u *Uplink) {
 	u.Telemetry = append(u.Telemetry, r)
 }
 
-// templateFault says what is wrong with a `to` for messages of the filter from;
-// empty is nothing.
-func templateFault(to, from string) string {
-	names, err := value.Variables(to, value.Gateway, value.Name, value.Topic, value.Rest, "1")
-	if err != nil {
-		return err.Error()
-	}
-	many := strings.HasSuffix(from, "#")
-	for _, n := range names {
-		switch {
-		case n == value.Rest && !many:
-			return fmt.Sprintf("{rest} is what the last # of from matched, and %q has none", from)
-		case len(n) == 1 && !many && int(n[0]-'0') > topic.Levels(from):
-			return fmt.Sprintf("{%s}: topics of %q have %d levels", n, from, topic.Levels(from))
-		}
-	}
-	if strings.ContainsAny(to, "+#\x00") || to == "" {
-		return fmt.Sprintf("%q is no topic: want a name without wildcards", to)
-	}
-	return ""
-}
+// basicIngest begins topics of AWS that count fewer levels and bytes.
+const basicIngest = "$aws/rules/"
 
-// checkUpstream warns of a topic that the far side will not take.
-func (l *loader) checkUpstream(m *tree.Map, key, to string, p Profile) {
-	if strings.HasPrefix(to, "$") && !strings.HasPrefix(to, "$aws/rules/") {
-		m.Warn(key, fmt.Sprintf("topic %q begins with $: most brokers refuse it", to), "")
+// checkUpstream checks where a route sends its messages to.
+func (l *loader) checkUpstream(m *tree.Map, r Route, p Profile) {
+	if r.From == "" {
+		return
 	}
-	fixed := strings.Trim(to, "/")
-	if p.MaxTopicLevels > 0 && !strings.HasPrefix(to, "$aws/rules/") && topic.Levels(fixed) > p.MaxTopicLevels {
-		m.Fail(key, fmt.Sprintf("%d levels; %s takes %d", topic.Levels(fixed), p.Name, p.MaxTopicLevels), "")
+	t, err := template.ParseTopic(r.To, r.From)
+	if err != nil {
+		m.Fail("to", err.Error(), "")
+		return
+	}
+	if strings.HasPrefix(r.To, basicIngest) {
+		return
+	}
+	if strings.HasPrefix(r.To, "$") {
+		m.Warn("to", fmt.Sprintf("topic %q begins with $: most brokers refuse it", r.To), "")
+	}
+	shortest := strings.TrimSuffix(strings.TrimSuffix(string(r.From), "#"), "/")
+	longest := t.Expand(template.Values{Gateway: string(l.cfg.Gateway.ID), Name: r.Name, Topic: shortest})
+	if n := topic.Levels(longest); p.MaxTopicLevels > 0 && n > p.MaxTopicLevels {
+		m.Fail("to", fmt.Sprintf("the topic has %d levels; %s takes %d", n, p.Name, p.MaxTopicLevels), "")
 	}
 }
 
@@ -186,14 +180,15 @@ func (l *loader) command(m *tree.Map, u *Uplink) {
 	defer m.Done()
 	c := Command{To: m.Text("to", "cmd/{rest}")}
 	c.From = tree.Get(m, "from", "topic filter template", "gw/{gateway}/cmd/#", func(s string) (topic.Filter, error) {
-		if _, err := value.Variables(s, value.Gateway, value.Name); err != nil {
+		filled, err := l.filled(s, u.Name)
+		if err != nil {
 			return "", err
 		}
-		return topic.ParseFilter(l.fill(s, u.Name))
+		return topic.ParseFilter(filled)
 	})
 	c.QoS = byte(m.Integer("qos", "1", 0, int64(u.Profile.MaxQoS)))
-	if fault := templateFault(c.To, string(c.From)); fault != "" && c.From != "" {
-		m.Fail("to", fault, "")
+	if _, err := template.ParseTopic(c.To, c.From); err != nil && c.From != "" {
+		m.Fail("to", err.Error(), "")
 	}
 	if strings.HasPrefix(c.To, "$") {
 		m.Fail("to", fmt.Sprintf("%q: commands never go to a topic that begins with $", c.To), "shadows are synced by uplinks[].shadows")
@@ -227,7 +222,7 @@ func endpoint(m *tree.Map, p Profile) Endpoint {
 	case m.Has("port") && port != e.Port:
 		m.Fail("port", fmt.Sprintf("port %d, but the endpoint says %d", port, e.Port), "remove one of them")
 	}
-	if p.Name == "aws-iot-core" && e.Port == 443 && e.TLS && !e.WebSocket {
+	if p.Name == UplinkAWS && e.Port == 443 && e.TLS && !e.WebSocket {
 		e.ALPN = "x-amzn-mqtt-ca"
 	}
 	return e
