@@ -3,6 +3,8 @@ package iotsql
 import (
 	"fmt"
 
+	"github.com/tidehold/tidehold/gateway/iotsql/library"
+	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
@@ -47,7 +49,7 @@ const (
 // compiler turns syntax trees of one statement into closures.
 type compiler struct {
 	text     string
-	dialect  dialect
+	dialect  syntax.Dialect
 	vars     map[string]int
 	region   region
 	nested   bool // inside a nested select
@@ -65,64 +67,64 @@ type compiler struct {
 	warnings   []Warning
 }
 
-func (c *compiler) errorAt(x expression, tok, expected string) error {
-	return errorAt(c.text, x.position(), tok, expected)
+func (c *compiler) errorAt(x syntax.Expression, tok, expected string) error {
+	return syntax.ErrorAt(c.text, x.Position(), tok, expected)
 }
 
-func (c *compiler) warn(x expression, format string, args ...any) {
-	line, column := place(c.text, x.position())
+func (c *compiler) warn(x syntax.Expression, format string, args ...any) {
+	line, column := syntax.Place(c.text, x.Position())
 	c.warnings = append(c.warnings, Warning{line, column, fmt.Sprintf(format, args...)})
 }
 
 // expression compiles x.
-func (c *compiler) expression(x expression) (compiled, error) {
+func (c *compiler) expression(x syntax.Expression) (compiled, error) {
 	switch x := x.(type) {
-	case *literal:
-		return constantOf(x.value), nil
-	case *name, *member:
+	case *syntax.Literal:
+		return constantOf(x.Value), nil
+	case *syntax.Name, *syntax.Member:
 		return c.path(x)
-	case *star:
+	case *syntax.Star:
 		return c.document(), nil
-	case *variable:
+	case *syntax.Variable:
 		return c.variable(x)
-	case *element:
-		return c.two(x.of, x.index, elementAt)
-	case *memberStar:
+	case *syntax.Element:
+		return c.two(x.Of, x.Index, library.ElementAt)
+	case *syntax.MemberStar:
 		return compiled{}, c.errorAt(x, ".*", "`.*` only as a select item of its own")
-	case *call:
+	case *syntax.Call:
 		return c.call(x)
-	case *unary:
+	case *syntax.Unary:
 		return c.unary(x)
-	case *binary:
+	case *syntax.Binary:
 		return c.binary(x)
-	case *subselect:
+	case *syntax.Subselect:
 		return c.subselect(x)
 	}
 	return c.compound(x)
 }
 
 // compound compiles the forms that have any number of operands.
-func (c *compiler) compound(x expression) (compiled, error) {
+func (c *compiler) compound(x syntax.Expression) (compiled, error) {
 	switch x := x.(type) {
-	case *inList:
+	case *syntax.InList:
 		return c.inList(x)
-	case *between:
+	case *syntax.Between:
 		return c.between(x)
-	case *isTest:
+	case *syntax.IsTest:
 		return c.isTest(x)
-	case *caseOf:
+	case *syntax.Case:
 		return c.caseOf(x)
-	case *cast:
+	case *syntax.Cast:
 		return c.cast(x)
-	case *arrayOf:
+	case *syntax.ArrayOf:
 		return c.arrayOf(x)
-	case *objectOf:
+	case *syntax.ObjectOf:
 		return c.objectOf(x)
 	}
 	panic(fmt.Sprintf("iotsql: no compiler for %T", x))
 }
 
-func (c *compiler) all(xs []expression) ([]compiled, error) {
+func (c *compiler) all(xs []syntax.Expression) ([]compiled, error) {
 	list := make([]compiled, len(xs))
 	for i, x := range xs {
 		var err error
@@ -134,7 +136,7 @@ func (c *compiler) all(xs []expression) ([]compiled, error) {
 }
 
 // two compiles an operation of two operands.
-func (c *compiler) two(a, b expression, op func(a, b value.Value) value.Value) (compiled, error) {
+func (c *compiler) two(a, b syntax.Expression, op func(a, b value.Value) value.Value) (compiled, error) {
 	x, err := c.expression(a)
 	if err != nil {
 		return compiled{}, err
@@ -147,24 +149,24 @@ func (c *compiler) two(a, b expression, op func(a, b value.Value) value.Value) (
 }
 
 // path compiles a name and the constant steps behind it into one look-up.
-func (c *compiler) path(x expression) (compiled, error) {
+func (c *compiler) path(x syntax.Expression) (compiled, error) {
 	var steps []string
 	for {
-		m, ok := x.(*member)
+		m, ok := x.(*syntax.Member)
 		if !ok {
 			break
 		}
-		steps = append(steps, m.name)
-		x = m.of
+		steps = append(steps, m.Name)
+		x = m.Of
 	}
-	root, bare := x.(*name)
+	root, bare := x.(*syntax.Name)
 	if bare {
-		steps = append(steps, root.name)
+		steps = append(steps, root.Name)
 	}
 	for i, j := 0, len(steps)-1; i < j; i, j = i+1, j-1 {
 		steps[i], steps[j] = steps[j], steps[i]
 	}
-	modern := c.dialect.modern
+	modern := c.dialect.Modern
 	switch {
 	case bare && !c.nested:
 		return compiled{func(sc *scope) value.Value { return sc.doc.find(steps, modern) }, false}, nil
@@ -189,14 +191,14 @@ func (c *compiler) document() compiled {
 	if c.nested {
 		return compiled{func(sc *scope) value.Value { return sc.elem }, false}
 	}
-	modern := c.dialect.modern
+	modern := c.dialect.Modern
 	return compiled{func(sc *scope) value.Value { return sc.doc.root(modern) }, false}
 }
 
-func (c *compiler) variable(x *variable) (compiled, error) {
-	i, ok := c.vars[x.name]
+func (c *compiler) variable(x *syntax.Variable) (compiled, error) {
+	i, ok := c.vars[x.Name]
 	if !ok {
-		return compiled{}, c.errorAt(x, "@"+x.name, "a variable that SET has defined before")
+		return compiled{}, c.errorAt(x, "@"+x.Name, "a variable that SET has defined before")
 	}
 	if i < len(c.remembers) && c.remembers[i] {
 		c.remembering = true
@@ -204,31 +206,28 @@ func (c *compiler) variable(x *variable) (compiled, error) {
 	return compiled{func(sc *scope) value.Value { return sc.vars[i] }, false}, nil
 }
 
-func (c *compiler) unary(x *unary) (compiled, error) {
-	of, err := c.expression(x.x)
-	op := unaries[x.op]
+func (c *compiler) unary(x *syntax.Unary) (compiled, error) {
+	of, err := c.expression(x.X)
+	op := library.Unaries[x.Op]
 	return fold(func(sc *scope) value.Value { return op(of.eval(sc)) }, of), err
 }
 
-func (c *compiler) binary(x *binary) (compiled, error) {
-	switch x.op {
-	case "AND", "OR":
+func (c *compiler) binary(x *syntax.Binary) (compiled, error) {
+	if x.Op == "AND" || x.Op == "OR" {
 		return c.logic(x)
-	case "LIKE":
-		return c.like(x)
 	}
-	return c.two(x.left, x.right, binaries[x.op])
+	return c.two(x.Left, x.Right, library.Binaries[x.Op])
 }
 
 // logic compiles AND and OR: a left side that decides spares the right one
 // (stateful functions have been evaluated before, wherever they stand).
-func (c *compiler) logic(x *binary) (compiled, error) {
-	left, err := c.expression(x.left)
+func (c *compiler) logic(x *syntax.Binary) (compiled, error) {
+	left, err := c.expression(x.Left)
 	if err != nil {
 		return compiled{}, err
 	}
-	right, err := c.expression(x.right)
-	decides := x.op == "OR"
+	right, err := c.expression(x.Right)
+	decides := x.Op == "OR"
 	return fold(func(sc *scope) value.Value {
 		a, okA := left.eval(sc).Bool()
 		if okA && a == decides {
@@ -245,23 +244,12 @@ func (c *compiler) logic(x *binary) (compiled, error) {
 	}, left, right), err
 }
 
-func (c *compiler) like(x *binary) (compiled, error) {
-	return c.two(x.left, x.right, func(a, b value.Value) value.Value {
-		text, okA := a.AsText()
-		pattern, okB := b.AsText()
-		if !okA || !okB {
-			return value.Value{}
-		}
-		return value.Bool(like(text, pattern))
-	})
-}
-
-func (c *compiler) inList(x *inList) (compiled, error) {
-	of, err := c.expression(x.x)
+func (c *compiler) inList(x *syntax.InList) (compiled, error) {
+	of, err := c.expression(x.X)
 	if err != nil {
 		return compiled{}, err
 	}
-	list, err := c.all(x.list)
+	list, err := c.all(x.List)
 	return fold(func(sc *scope) value.Value {
 		v := of.eval(sc)
 		if v.IsUndefined() {
@@ -276,14 +264,14 @@ func (c *compiler) inList(x *inList) (compiled, error) {
 	}, append(list, of)...), err
 }
 
-func (c *compiler) between(x *between) (compiled, error) {
-	parts, err := c.all([]expression{x.x, x.low, x.high})
+func (c *compiler) between(x *syntax.Between) (compiled, error) {
+	parts, err := c.all([]syntax.Expression{x.X, x.Low, x.High})
 	if err != nil {
 		return compiled{}, err
 	}
 	return fold(func(sc *scope) value.Value {
 		v := parts[0].eval(sc)
-		low, high := compare(">=", v, parts[1].eval(sc)), compare("<=", v, parts[2].eval(sc))
+		low, high := library.Compare(">=", v, parts[1].eval(sc)), library.Compare("<=", v, parts[2].eval(sc))
 		return both(low, high)
 	}, parts...), nil
 }
@@ -299,35 +287,35 @@ func both(a, b value.Value) value.Value {
 	return value.Value{}
 }
 
-func (c *compiler) isTest(x *isTest) (compiled, error) {
-	of, err := c.expression(x.x)
+func (c *compiler) isTest(x *syntax.IsTest) (compiled, error) {
+	of, err := c.expression(x.X)
 	want := value.Null
-	if x.undefined {
+	if x.Undefined {
 		want = value.Undefined
 	}
 	return fold(func(sc *scope) value.Value { return value.Bool(of.eval(sc).Kind() == want) }, of), err
 }
 
-func (c *compiler) caseOf(x *caseOf) (compiled, error) {
-	parts := make([]expression, 0, 2*len(x.whens))
-	for _, w := range x.whens {
-		parts = append(parts, w.match, w.then)
+func (c *compiler) caseOf(x *syntax.Case) (compiled, error) {
+	parts := make([]syntax.Expression, 0, 2*len(x.Whens))
+	for _, w := range x.Whens {
+		parts = append(parts, w.Match, w.Then)
 	}
 	whens, err := c.all(parts)
 	if err != nil {
 		return compiled{}, err
 	}
 	orElse := constantOf(value.Value{})
-	if x.orElse != nil {
-		if orElse, err = c.expression(x.orElse); err != nil {
+	if x.Else != nil {
+		if orElse, err = c.expression(x.Else); err != nil {
 			return compiled{}, err
 		}
 	}
 	operands := append(whens[:len(whens):len(whens)], orElse)
-	if x.operand == nil {
+	if x.Operand == nil {
 		return fold(searchedCase(whens, orElse), operands...), nil
 	}
-	operand, err := c.expression(x.operand)
+	operand, err := c.expression(x.Operand)
 	return fold(simpleCase(operand, whens, orElse), append(operands, operand)...), err
 }
 
@@ -357,14 +345,14 @@ func searchedCase(whens []compiled, orElse compiled) eval {
 	}
 }
 
-func (c *compiler) cast(x *cast) (compiled, error) {
-	of, err := c.expression(x.x)
-	to, modern := casts[x.kind], c.dialect.modern
+func (c *compiler) cast(x *syntax.Cast) (compiled, error) {
+	of, err := c.expression(x.X)
+	to, modern := library.Casts[x.Kind], c.dialect.Modern
 	return fold(func(sc *scope) value.Value { return to(of.eval(sc), modern) }, of), err
 }
 
-func (c *compiler) arrayOf(x *arrayOf) (compiled, error) {
-	items, err := c.all(x.items)
+func (c *compiler) arrayOf(x *syntax.ArrayOf) (compiled, error) {
+	items, err := c.all(x.Items)
 	return fold(func(sc *scope) value.Value {
 		list := make([]value.Value, 0, len(items))
 		for _, item := range items {
@@ -376,9 +364,9 @@ func (c *compiler) arrayOf(x *arrayOf) (compiled, error) {
 	}, items...), err
 }
 
-func (c *compiler) objectOf(x *objectOf) (compiled, error) {
-	values, err := c.all(x.values)
-	keys := x.keys
+func (c *compiler) objectOf(x *syntax.ObjectOf) (compiled, error) {
+	values, err := c.all(x.Values)
+	keys := x.Keys
 	return fold(func(sc *scope) value.Value {
 		b := value.NewBuilder(len(keys))
 		for i, key := range keys {

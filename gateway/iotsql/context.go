@@ -2,6 +2,7 @@ package iotsql
 
 import (
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/iotsql/cache"
 	"github.com/tidehold/tidehold/gateway/iotsql/regex"
 	"github.com/tidehold/tidehold/gateway/iotsql/timeform"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
@@ -51,10 +52,10 @@ type Context struct {
 
 	scope    scope
 	own      Document
-	patterns lru[*regex.Pattern]
-	formats  lru[*timeform.Joda]
-	readers  lru[*timeform.Reader]
-	zones    lru[timeform.Zone]
+	patterns cache.LRU[*regex.Pattern]
+	formats  cache.LRU[*timeform.Joda]
+	readers  cache.LRU[*timeform.Reader]
+	zones    cache.LRU[timeform.Zone]
 }
 
 // scope is what compiled expressions see.
@@ -83,48 +84,4 @@ func (c *Context) begin(s *Statement) *scope {
 	sc.elem = value.Value{}
 	sc.vars, sc.stack = sc.vars[:0], sc.stack[:0]
 	return sc
-}
-
-// cacheMax is the number of patterns of one kind that a Context remembers.
-const cacheMax = 64
-
-// lru remembers what was made of up to cacheMax texts; the one not used for
-// longest goes first. Texts that nothing could be made of are remembered too.
-type lru[V any] struct {
-	entries map[string]*entry[V]
-	clock   uint64
-}
-
-type entry[V any] struct {
-	value V
-	ok    bool
-	used  uint64
-}
-
-// get gives what was made of text, making it when needed.
-func (l *lru[V]) get(text string, make_ func(string) (V, error)) (V, bool) {
-	l.clock++
-	if e := l.entries[text]; e != nil {
-		e.used = l.clock
-		return e.value, e.ok
-	}
-	v, err := make_(text)
-	if l.entries == nil {
-		l.entries = make(map[string]*entry[V])
-	}
-	if len(l.entries) >= cacheMax {
-		l.drop()
-	}
-	l.entries[cloned(text)] = &entry[V]{v, err == nil, l.clock}
-	return v, err == nil
-}
-
-func (l *lru[V]) drop() {
-	oldest, when := "", l.clock
-	for text, e := range l.entries {
-		if e.used < when {
-			oldest, when = text, e.used
-		}
-	}
-	delete(l.entries, oldest)
 }

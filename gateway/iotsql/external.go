@@ -3,6 +3,7 @@ package iotsql
 import (
 	"strings"
 
+	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
@@ -43,14 +44,14 @@ func thingShadow(sc *scope, args []value.Value, _ any) value.Value {
 }
 
 // literalAPI demands that the API of get_registry_data is a literal.
-func literalAPI(c *compiler, x *call, constants []*value.Value) (any, error) {
+func literalAPI(c *compiler, x *syntax.Call, constants []*value.Value) (any, error) {
 	if len(constants) == 0 {
 		return nil, nil
 	}
 	if api, ok := constantText(constants, 0); ok && (api == "DescribeThing" || api == "ListThingGroupsForThing") {
 		return nil, nil
 	}
-	return nil, c.errorAt(x.args[0], x.name, "the literal 'DescribeThing' or 'ListThingGroupsForThing'")
+	return nil, c.errorAt(x.Args[0], x.Name, "the literal 'DescribeThing' or 'ListThingGroupsForThing'")
 }
 
 func registryRecord(sc *scope, args []value.Value, _ any) value.Value {
@@ -99,7 +100,7 @@ func getRow(sc *scope, args []value.Value, _ any) value.Value {
 
 func noPrediction(*scope, []value.Value, any) value.Value { return value.Value{} }
 
-func warnPrediction(c *compiler, x *call, _ []*value.Value) (any, error) {
+func warnPrediction(c *compiler, x *syntax.Call, _ []*value.Value) (any, error) {
 	c.warn(x, "machinelearning_predict is always Undefined: the gateway has no models")
 	return nil, nil
 }

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
+	"github.com/tidehold/tidehold/gateway/iotsql/library"
+	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
@@ -19,11 +20,8 @@ const (
 	secret                 // external, and only in SELECT and templates
 )
 
-// many is the greatest argument count of a function without one.
-const many = 1 << 20
-
-// function is an entry of the library. A wrong number of arguments gives
-// Undefined, as does a wrong type.
+// function is a function that needs more than its arguments. A wrong number of
+// arguments gives Undefined, as does a wrong type.
 type function struct {
 	least, most int
 	modern      bool // only from 2016-03-23
@@ -31,34 +29,66 @@ type function struct {
 	run         func(sc *scope, args []value.Value, prepared any) value.Value
 	// prepare makes something of constant arguments once, when the statement
 	// is read; nil arguments are not constant.
-	prepare func(c *compiler, x *call, constants []*value.Value) (any, error)
+	prepare func(c *compiler, x *syntax.Call, constants []*value.Value) (any, error)
+}
+
+// functions are the functions of rules.md section 6 that look at the message,
+// the clock or the house, or prepare their patterns.
+var functions = map[string]function{
+	"rand":                    {nature: varying, run: random},
+	"regexp_matches":          {least: 2, most: 2, run: regexpMatches, prepare: prepareRegex},
+	"regexp_replace":          {least: 3, most: 3, run: regexpReplace, prepare: prepareRegex},
+	"regexp_substr":           {least: 2, most: 2, run: regexpSubstr, prepare: prepareRegex},
+	"decode":                  {least: 2, most: 2, modern: true, run: decode, prepare: refuseProto},
+	"timestamp":               {nature: varying, run: timestamp},
+	"parse_time":              {least: 2, most: 3, modern: true, run: parseTime, prepare: prepareParseTime},
+	"time_to_epoch":           {least: 2, most: 2, modern: true, run: timeToEpoch, prepare: prepareTimeToEpoch},
+	"topic":                   {most: 1, nature: varying, run: topicOf},
+	"clientid":                {nature: varying, run: clientID},
+	"principal":               {nature: varying, run: principal},
+	"sourceip":                {nature: varying, run: sourceIP},
+	"accountid":               {nature: varying, run: accountID},
+	"sql_version":             {nature: varying, run: sqlVersion},
+	"newuuid":                 {nature: varying, run: newUUID},
+	"traceid":                 {nature: varying, run: traceID},
+	"get_mqtt_property":       {least: 1, most: 1, modern: true, nature: varying, run: mqttProperty},
+	"get_user_properties":     {least: 1, most: 1, modern: true, nature: varying, run: userProperties},
+	"get_thing_shadow":        {least: 1, most: 3, modern: true, nature: external, run: thingShadow},
+	"get_registry_data":       {least: 2, most: 3, modern: true, nature: external, run: registryRecord, prepare: literalAPI},
+	"aws_lambda":              {least: 2, most: 2, nature: external, run: lambda},
+	"get_secret":              {least: 2, most: 4, modern: true, nature: secret, run: getSecret},
+	"get_dynamodb":            {least: 3, most: 6, modern: true, nature: external, run: getRow},
+	"machinelearning_predict": {most: library.Many, nature: external, run: noPrediction, prepare: warnPrediction},
 }
 
 // call compiles a call of a function of any kind.
-func (c *compiler) call(x *call) (compiled, error) {
-	if kind, ok := aggregates[x.name]; ok {
+func (c *compiler) call(x *syntax.Call) (compiled, error) {
+	if kind, ok := aggregates[x.Name]; ok {
 		return c.aggregate(x, kind)
 	}
-	if kind, ok := statefuls[x.name]; ok {
+	if kind, ok := statefuls[x.Name]; ok {
 		return c.statefulCall(x, kind)
 	}
-	f, ok := library[x.name]
+	if of, ok := bounds[x.Name]; ok {
+		return c.bound(x, of)
+	}
+	f, ok := functionOf(x.Name)
 	if !ok {
-		return compiled{}, c.errorAt(x, x.name, "the name of a function"+suggestion(x.name))
+		return compiled{}, c.errorAt(x, x.Name, "the name of a function"+suggestion(x.Name))
 	}
 	if err := c.allowed(x, f); err != nil {
 		return compiled{}, err
 	}
-	if x.name == "encode" && len(x.args) == 2 {
-		if _, raw := x.args[0].(*star); raw && !c.nested {
+	if x.Name == "encode" && len(x.Args) == 2 {
+		if _, raw := x.Args[0].(*syntax.Star); raw && !c.nested {
 			return c.encodePayload(x)
 		}
 	}
-	args, err := c.all(x.args)
+	args, err := c.all(x.Args)
 	if err != nil {
 		return compiled{}, err
 	}
-	if x.name == "get_or_default" && len(args) == 2 {
+	if x.Name == "get_or_default" && len(args) == 2 {
 		if err := c.plainDefault(x); err != nil {
 			return compiled{}, err
 		}
@@ -66,7 +96,19 @@ func (c *compiler) call(x *call) (compiled, error) {
 	return c.callOf(x, f, args)
 }
 
-func (c *compiler) callOf(x *call, f function, args []compiled) (compiled, error) {
+// functionOf finds a function by its name in lower case.
+func functionOf(name string) (function, bool) {
+	if f, ok := functions[name]; ok {
+		return f, true
+	}
+	f, ok := library.Functions[name]
+	return function{
+		least: f.Least, most: f.Most, modern: f.Since2016,
+		run: func(_ *scope, args []value.Value, _ any) value.Value { return f.Run(args) },
+	}, ok
+}
+
+func (c *compiler) callOf(x *syntax.Call, f function, args []compiled) (compiled, error) {
 	var prepared any
 	if f.prepare != nil {
 		var err error
@@ -106,22 +148,22 @@ func constants(args []compiled) []*value.Value {
 }
 
 // allowed refuses functions that may not stand where x stands.
-func (c *compiler) allowed(x *call, f function) error {
+func (c *compiler) allowed(x *syntax.Call, f function) error {
 	switch {
-	case f.modern && !c.dialect.modern:
-		return c.errorAt(x, x.name, fmt.Sprintf("no %s in SQL version %s; use 2016-03-23", x.name, c.dialect.version))
+	case f.modern && !c.dialect.Modern:
+		return c.errorAt(x, x.Name, fmt.Sprintf("no %s in SQL version %s; use 2016-03-23", x.Name, c.dialect.Version))
 	case f.nature < external:
 		return nil
 	case c.region == inErrorTemplate:
-		return c.errorAt(x, x.name, "no function that looks outside the message in an error action")
+		return c.errorAt(x, x.Name, "no function that looks outside the message in an error action")
 	case f.nature == secret && c.region != inSelect && c.region != inTemplate:
-		return c.errorAt(x, x.name, x.name+" only in SELECT and in templates of actions")
+		return c.errorAt(x, x.Name, x.Name+" only in SELECT and in templates of actions")
 	}
 	c.external++
-	if x.name == "get_dynamodb" {
+	if x.Name == "get_dynamodb" {
 		c.rows++
 		if c.rows > 1 {
-			return c.errorAt(x, x.name, "get_dynamodb at most once in a statement")
+			return c.errorAt(x, x.Name, "get_dynamodb at most once in a statement")
 		}
 	}
 	return nil
@@ -129,33 +171,33 @@ func (c *compiler) allowed(x *call, f function) error {
 
 // plainDefault refuses a default of get_or_default that looks outside. It
 // compiles the default once more, for counting alone.
-func (c *compiler) plainDefault(x *call) error {
+func (c *compiler) plainDefault(x *syntax.Call) error {
 	probe := *c
 	probe.aggregates, probe.stateful, probe.warnings = nil, nil, nil
 	probe.external, probe.rows = 0, 0
-	if _, err := probe.expression(x.args[1]); err != nil {
+	if _, err := probe.expression(x.Args[1]); err != nil {
 		return err
 	}
 	if probe.external > 0 {
-		return c.errorAt(x.args[1], x.name, "a default without functions that look outside the message")
+		return c.errorAt(x.Args[1], x.Name, "a default without functions that look outside the message")
 	}
 	return nil
 }
 
-func (c *compiler) encodePayload(x *call) (compiled, error) {
-	scheme, err := c.expression(x.args[1])
+func (c *compiler) encodePayload(x *syntax.Call) (compiled, error) {
+	scheme, err := c.expression(x.Args[1])
 	return compiled{func(sc *scope) value.Value {
 		if scheme.eval(sc).Str() != "base64" {
 			return value.Value{}
 		}
-		return encodeBase64(sc.doc.raw)
+		return library.EncodeBase64(sc.doc.raw)
 	}, false}, err
 }
 
 // suggestion proposes the function whose name is nearest to name.
 func suggestion(name string) string {
 	best, least := "", 3
-	for _, candidate := range slices.Sorted(maps.Keys(library)) {
+	for _, candidate := range append(slices.Sorted(maps.Keys(library.Functions)), slices.Sorted(maps.Keys(functions))...) {
 		if d := distance(name, candidate); d < least {
 			best, least = candidate, d
 		}
@@ -185,94 +227,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// cloned is a copy of text that does not keep the message alive.
-func cloned(text string) string { return strings.Clone(text) }
-
-// one, two and any give entries for functions of values alone.
-func one(f func(value.Value) value.Value) function {
-	return function{least: 1, most: 1, run: func(_ *scope, args []value.Value, _ any) value.Value { return f(args[0]) }}
-}
-
-func two(f func(a, b value.Value) value.Value) function {
-	return function{least: 2, most: 2, run: func(_ *scope, args []value.Value, _ any) value.Value { return f(args[0], args[1]) }}
-}
-
-func several(least, most int, f func([]value.Value) value.Value) function {
-	return function{least: least, most: most, run: func(_ *scope, args []value.Value, _ any) value.Value { return f(args) }}
-}
-
-// since2016 marks f as unknown to 2015-10-08.
-func since2016(f function) function {
-	f.modern = true
-	return f
-}
-
-// number gives an entry for a function of one number.
-func number(f func(value.Num) value.Num) function {
-	return one(func(v value.Value) value.Value {
-		n, ok := v.Number()
-		if !ok {
-			return value.Value{}
-		}
-		return f(n).Value()
-	})
-}
-
-// float gives an entry for a function of one double.
-func float(f func(float64) float64) function {
-	return one(func(v value.Value) value.Value {
-		n, ok := v.Number()
-		if !ok {
-			return value.Value{}
-		}
-		return fromFloat(f(n.Float()))
-	})
-}
-
-func float2(f func(a, b float64) float64) function {
-	return two(func(a, b value.Value) value.Value {
-		x, okX := a.Number()
-		y, okY := b.Number()
-		if !okX || !okY {
-			return value.Value{}
-		}
-		return fromFloat(f(x.Float(), y.Float()))
-	})
-}
-
-func fromFloat(f float64) value.Value {
-	n, ok := value.FromFloat(f)
-	if !ok {
-		return value.Value{}
-	}
-	return n.Value()
-}
-
-// text gives an entry for a function of one text.
-func text(f func(string) value.Value) function {
-	return one(func(v value.Value) value.Value {
-		s, ok := v.AsText()
-		if !ok {
-			return value.Value{}
-		}
-		return f(s)
-	})
-}
-
-func text2(f func(a, b string) value.Value) function {
-	return two(func(a, b value.Value) value.Value {
-		x, okX := a.AsText()
-		y, okY := b.AsText()
-		if !okX || !okY {
-			return value.Value{}
-		}
-		return f(x, y)
-	})
-}
-
-// plain makes a function of texts one that gives a String.
-func plain(f func(string) string) func(string) value.Value {
-	return func(s string) value.Value { return value.Text(f(s)) }
 }

@@ -3,6 +3,7 @@ package iotsql
 import (
 	"fmt"
 
+	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
@@ -42,11 +43,11 @@ type cell struct {
 	pending value.Value // what changed stores, should the rule fire
 }
 
-func (c *compiler) statefulCall(x *call, kind statefulKind) (compiled, error) {
+func (c *compiler) statefulCall(x *syntax.Call, kind statefulKind) (compiled, error) {
 	if err := c.statefulAllowed(x, kind); err != nil {
 		return compiled{}, err
 	}
-	args, err := c.all(x.args)
+	args, err := c.all(x.Args)
 	if err != nil {
 		return compiled{}, err
 	}
@@ -59,17 +60,17 @@ func (c *compiler) statefulCall(x *call, kind statefulKind) (compiled, error) {
 	return compiled{func(sc *scope) value.Value { return sc.seen[i] }, false}, nil
 }
 
-func (c *compiler) statefulAllowed(x *call, kind statefulKind) error {
+func (c *compiler) statefulAllowed(x *syntax.Call, kind statefulKind) error {
 	onFire := kind >= changedSince
 	switch {
-	case !c.dialect.modern:
-		return c.errorAt(x, x.name, fmt.Sprintf("no %s in SQL version %s; use 2016-03-23", x.name, c.dialect.version))
+	case !c.dialect.Modern:
+		return c.errorAt(x, x.Name, fmt.Sprintf("no %s in SQL version %s; use 2016-03-23", x.Name, c.dialect.Version))
 	case c.nested, c.inside, c.region >= inEventTime, c.region == inGroup:
-		return c.errorAt(x, x.name, x.name+" only in SET, WHERE, SELECT or HAVING of the rule itself")
+		return c.errorAt(x, x.Name, x.Name+" only in SET, WHERE, SELECT or HAVING of the rule itself")
 	case c.windowed && onFire && c.region != inHaving:
-		return c.errorAt(x, x.name, x.name+" of a rule with WINDOW only in HAVING")
+		return c.errorAt(x, x.Name, x.Name+" of a rule with WINDOW only in HAVING")
 	case c.windowed && !onFire && c.region != inSet && c.region != inWhere:
-		return c.errorAt(x, x.name, x.name+" of a rule with WINDOW only in SET and WHERE")
+		return c.errorAt(x, x.Name, x.Name+" of a rule with WINDOW only in SET and WHERE")
 	}
 	return nil
 }

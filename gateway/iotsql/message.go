@@ -5,10 +5,11 @@ import (
 	"strings"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/iotsql/library"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
-func (sc *scope) modern() bool { return sc.of == nil || sc.of.dialect.modern }
+func (sc *scope) modern() bool { return sc.of == nil || sc.of.dialect.Modern }
 
 func timestamp(sc *scope, _ []value.Value, _ any) value.Value { return value.Integer(sc.ctx.NowMS) }
 
@@ -82,7 +83,7 @@ func accountID(sc *scope, _ []value.Value, _ any) value.Value {
 }
 
 func sqlVersion(sc *scope, _ []value.Value, _ any) value.Value {
-	return value.Text(sc.of.dialect.version)
+	return value.Text(sc.of.dialect.Version)
 }
 
 func newUUID(sc *scope, _ []value.Value, _ any) value.Value {
@@ -138,4 +139,11 @@ func userProperties(sc *scope, args []value.Value, _ any) value.Value {
 		return value.Value{}
 	}
 	return value.List(values)
+}
+
+func random(sc *scope, _ []value.Value, _ any) value.Value {
+	if sc.ctx.Random == nil {
+		return value.Value{}
+	}
+	return library.FromFloat(sc.ctx.Random())
 }

@@ -1,14 +1,19 @@
 package iotsql
 
 import (
+	"encoding/base64"
+	"unicode/utf8"
+
+	"github.com/tidehold/tidehold/gateway/iotsql/cache"
 	"github.com/tidehold/tidehold/gateway/iotsql/regex"
+	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/timeform"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
 // prepareRegex compiles a constant pattern. One that is invalid makes the call
 // Undefined, which deserves a warning.
-func prepareRegex(c *compiler, x *call, constants []*value.Value) (any, error) {
+func prepareRegex(c *compiler, x *syntax.Call, constants []*value.Value) (any, error) {
 	if len(constants) < 2 || constants[1] == nil {
 		return nil, nil
 	}
@@ -18,7 +23,7 @@ func prepareRegex(c *compiler, x *call, constants []*value.Value) (any, error) {
 	}
 	p, err := regex.Compile(text)
 	if err != nil {
-		c.warn(x, "%s is always Undefined: %v", x.name, err)
+		c.warn(x, "%s is always Undefined: %v", x.Name, err)
 		return nil, nil
 	}
 	return p, nil
@@ -33,7 +38,7 @@ func patternOf(sc *scope, v value.Value, prepared any) (*regex.Pattern, bool) {
 	if !ok {
 		return nil, false
 	}
-	return sc.ctx.patterns.get(text, regex.Compile)
+	return sc.ctx.patterns.Get(text, regex.Compile)
 }
 
 func regexpMatches(sc *scope, args []value.Value, prepared any) value.Value {
@@ -82,7 +87,7 @@ type timePattern struct {
 	zone *timeform.Zone
 }
 
-func prepareParseTime(c *compiler, x *call, constants []*value.Value) (any, error) {
+func prepareParseTime(c *compiler, x *syntax.Call, constants []*value.Value) (any, error) {
 	var p timePattern
 	if text, ok := constantText(constants, 0); ok {
 		joda, err := timeform.NewJoda(text)
@@ -140,16 +145,16 @@ func parseTime(sc *scope, args []value.Value, prepared any) value.Value {
 	return value.Text(joda.Format(at, zone))
 }
 
-func lookUp[V any](cache *lru[V], v value.Value, read func(string) (V, error)) (V, bool) {
+func lookUp[V any](from *cache.LRU[V], v value.Value, read func(string) (V, error)) (V, bool) {
 	text, ok := v.AsText()
 	if !ok {
 		var none V
 		return none, false
 	}
-	return cache.get(text, read)
+	return from.Get(text, read)
 }
 
-func prepareTimeToEpoch(c *compiler, x *call, constants []*value.Value) (any, error) {
+func prepareTimeToEpoch(c *compiler, x *syntax.Call, constants []*value.Value) (any, error) {
 	text, ok := constantText(constants, 1)
 	if !ok {
 		return nil, nil
@@ -178,4 +183,41 @@ func timeToEpoch(sc *scope, args []value.Value, prepared any) value.Value {
 		return value.Value{}
 	}
 	return value.Integer(ms)
+}
+
+// decode gives the JSON value that base64 text holds, else its text; Null when
+// it holds neither. base64.Strict refuses sloppy padding.
+func decode(sc *scope, args []value.Value, _ any) value.Value {
+	if args[1].Str() != "base64" {
+		return value.Value{}
+	}
+	if args[0].Kind() != value.String {
+		return value.NullValue()
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(args[0].Str())
+	if err != nil || !utf8.Valid(raw) || hasNewline(args[0].Str()) {
+		return value.NullValue()
+	}
+	if v, ok := value.Parse(string(raw), sc.modern()); ok {
+		return v
+	}
+	return value.Text(string(raw))
+}
+
+// hasNewline finds line breaks, which the standard decoder ignores.
+func hasNewline(s string) bool {
+	for i := range len(s) {
+		if s[i] == '\n' || s[i] == '\r' {
+			return true
+		}
+	}
+	return false
+}
+
+// refuseProto refuses the six-argument form for protobuf (rules.md section 6).
+func refuseProto(c *compiler, x *syntax.Call, constants []*value.Value) (any, error) {
+	if len(constants) > 1 && constants[1] != nil && constants[1].Str() == "proto" || len(constants) == 6 {
+		return nil, c.errorAt(x, x.Name, "decode(x, 'base64'); protobuf decode is not built in")
+	}
+	return nil, nil
 }

@@ -1,6 +1,8 @@
 package iotsql
 
-import "github.com/tidehold/tidehold/gateway/iotsql/schedule"
+import (
+	"github.com/tidehold/tidehold/gateway/iotsql/schedule"
+)
 
 // checkSchedule says what is wrong with the text of FROM SCHEDULE.
 func checkSchedule(text string) error {

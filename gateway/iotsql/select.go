@@ -3,6 +3,7 @@ package iotsql
 import (
 	"errors"
 
+	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
@@ -25,9 +26,9 @@ type selectItem struct {
 	star   bool // a spread of the document itself
 }
 
-func (c *compiler) selection(q *query) (selection, error) {
-	s := selection{value: q.value}
-	for _, it := range q.items {
+func (c *compiler) selection(q *syntax.Query) (selection, error) {
+	s := selection{value: q.Value}
+	for _, it := range q.Items {
 		compiledItem, err := c.item(it)
 		if err != nil {
 			return selection{}, err
@@ -38,14 +39,14 @@ func (c *compiler) selection(q *query) (selection, error) {
 	return s, nil
 }
 
-func (c *compiler) item(it item) (selectItem, error) {
-	x, out := it.x, selectItem{path: it.path}
+func (c *compiler) item(it syntax.Item) (selectItem, error) {
+	x, out := it.X, selectItem{path: it.Path}
 	switch spread := x.(type) {
-	case *star:
-		out.star = it.path == nil
+	case *syntax.Star:
+		out.star = it.Path == nil
 		out.spread = out.star
-	case *memberStar:
-		x, out.spread = spread.of, true
+	case *syntax.MemberStar:
+		x, out.spread = spread.Of, true
 	}
 	e, err := c.expression(x)
 	out.eval = e.eval
@@ -107,22 +108,22 @@ func (s *selection) element(sc *scope) value.Value {
 }
 
 // subselect compiles a nested select; its names resolve against the element.
-func (c *compiler) subselect(x *subselect) (compiled, error) {
+func (c *compiler) subselect(x *syntax.Subselect) (compiled, error) {
 	source := c.document()
-	if x.query.from != nil {
+	if x.Query.From != nil {
 		var err error
-		if source, err = c.expression(x.query.from); err != nil {
+		if source, err = c.expression(x.Query.From); err != nil {
 			return compiled{}, err
 		}
 	}
 	outer := c.nested
 	c.nested = true
 	defer func() { c.nested = outer }()
-	where, err := c.optional(x.query.where)
+	where, err := c.optional(x.Query.Where)
 	if err != nil {
 		return compiled{}, err
 	}
-	items, err := c.selection(x.query)
+	items, err := c.selection(x.Query)
 	if err != nil {
 		return compiled{}, err
 	}

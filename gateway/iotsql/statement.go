@@ -20,6 +20,7 @@ package iotsql
 import (
 	"strconv"
 
+	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
@@ -31,9 +32,21 @@ const (
 	VersionBeta = "beta"
 )
 
+// ErrorCode is the name of an Error on the wire (CreateTopicRule).
+const ErrorCode = "SqlParseException"
+
+// Error says why a statement or a template was refused, and where.
+type Error = syntax.Error
+
+// Warning is a doubt about a statement that was accepted.
+type Warning struct {
+	Line, Column int
+	Message      string
+}
+
 // Statement is a checked rule statement.
 type Statement struct {
-	dialect  dialect
+	dialect  syntax.Dialect
 	filter   topic.Filter
 	hasFrom  bool
 	schedule string
@@ -70,16 +83,12 @@ func Parse(sql, version string) (*Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newParser(sql, d)
+	sets, q, err := syntax.Parse(sql, d)
 	if err != nil {
 		return nil, err
 	}
-	sets, q, err := p.statement()
-	if err != nil {
-		return nil, err
-	}
-	s := &Statement{dialect: d, vars: make(map[string]int), hold: q.hold, hasFrom: q.hasFrom, schedule: q.schedule}
-	c := &compiler{text: sql, dialect: d, vars: s.vars, windowed: q.window != nil}
+	s := &Statement{dialect: d, vars: make(map[string]int), hold: q.Hold, hasFrom: q.HasFrom, schedule: q.Schedule}
+	c := &compiler{text: sql, dialect: d, vars: s.vars, windowed: q.Window != nil}
 	if version == "" {
 		c.warnings = append(c.warnings, Warning{1, 1, "awsIotSqlVersion is missing; " + Version2015 + " is assumed"})
 	}
@@ -90,17 +99,17 @@ func Parse(sql, version string) (*Statement, error) {
 	return s, nil
 }
 
-func dialectOf(version string) (dialect, error) {
+func dialectOf(version string) (syntax.Dialect, error) {
 	switch version {
 	case "", Version2015:
-		return dialect{Version2015, false}, nil
+		return syntax.Dialect{Version: Version2015}, nil
 	case Version2016, VersionBeta:
-		return dialect{version, true}, nil
+		return syntax.Dialect{Version: version, Modern: true}, nil
 	}
-	return dialect{}, &Error{Line: 1, Column: 1, Token: version, Expected: "awsIotSqlVersion 2015-10-08, 2016-03-23 or beta"}
+	return syntax.Dialect{}, &Error{Line: 1, Column: 1, Token: version, Expected: "awsIotSqlVersion 2015-10-08, 2016-03-23 or beta"}
 }
 
-func (s *Statement) compile(c *compiler, sets []assignment, q *query) error {
+func (s *Statement) compile(c *compiler, sets []syntax.Assignment, q *syntax.Query) error {
 	if err := s.compileSource(c, q); err != nil {
 		return err
 	}
@@ -112,7 +121,7 @@ func (s *Statement) compile(c *compiler, sets []assignment, q *query) error {
 	}
 	c.region = inWhere
 	var err error
-	if s.where, err = c.optional(q.where); err != nil {
+	if s.where, err = c.optional(q.Where); err != nil {
 		return err
 	}
 	c.region = inSelect
@@ -121,43 +130,43 @@ func (s *Statement) compile(c *compiler, sets []assignment, q *query) error {
 	}
 	s.beforeHave = len(c.stateful)
 	c.region = inHaving
-	if s.having, err = c.optional(q.having); err != nil {
+	if s.having, err = c.optional(q.Having); err != nil {
 		return err
 	}
-	s.window, err = c.windowPlan(q.window)
+	s.window, err = c.windowPlan(q.Window)
 	return err
 }
 
-func (s *Statement) compileSource(c *compiler, q *query) error {
+func (s *Statement) compileSource(c *compiler, q *syntax.Query) error {
 	switch {
-	case q.hasFrom:
-		f, err := topic.ParseFilter(q.filter)
+	case q.HasFrom:
+		f, err := topic.ParseFilter(q.Filter)
 		if err != nil {
-			return errorAt(c.text, q.filterAt, strconv.Quote(q.filter), "a topic filter: "+err.Error())
+			return syntax.ErrorAt(c.text, q.FilterAt, strconv.Quote(q.Filter), "a topic filter: "+err.Error())
 		}
 		s.filter = f
-	case q.schedule != "":
-		if err := checkSchedule(q.schedule); err != nil {
-			return errorAt(c.text, q.filterAt, strconv.Quote(q.schedule), err.Error())
+	case q.Schedule != "":
+		if err := checkSchedule(q.Schedule); err != nil {
+			return syntax.ErrorAt(c.text, q.FilterAt, strconv.Quote(q.Schedule), err.Error())
 		}
 	}
 	return nil
 }
 
-func (s *Statement) compileSets(c *compiler, sets []assignment) error {
+func (s *Statement) compileSets(c *compiler, sets []syntax.Assignment) error {
 	c.region = inSet
 	for _, a := range sets {
-		if _, known := c.vars[a.name]; known {
-			return errorAt(c.text, a.at, "@"+a.name, "a variable that is not set yet")
+		if _, known := c.vars[a.Name]; known {
+			return syntax.ErrorAt(c.text, a.At, "@"+a.Name, "a variable that is not set yet")
 		}
 		before := len(c.stateful)
 		c.remembering = false
-		e, err := c.expression(a.x)
+		e, err := c.expression(a.X)
 		if err != nil {
 			return err
 		}
 		remembering := c.remembering || len(c.stateful) > before
-		c.vars[a.name] = len(s.sets)
+		c.vars[a.Name] = len(s.sets)
 		c.remembers = append(c.remembers, remembering)
 		s.sets = append(s.sets, set{e.eval, remembering})
 		s.beforeSets = append(s.beforeSets, before)
@@ -166,9 +175,9 @@ func (s *Statement) compileSets(c *compiler, sets []assignment) error {
 	return nil
 }
 
-func (s *Statement) compileGroup(c *compiler, q *query) error {
+func (s *Statement) compileGroup(c *compiler, q *syntax.Query) error {
 	c.region = inGroup
-	for _, x := range q.group {
+	for _, x := range q.Group {
 		c.remembering = false
 		e, err := c.expression(x)
 		if err != nil {
@@ -183,7 +192,7 @@ func (s *Statement) compileGroup(c *compiler, q *query) error {
 }
 
 // optional compiles x, if there is one.
-func (c *compiler) optional(x expression) (eval, error) {
+func (c *compiler) optional(x syntax.Expression) (eval, error) {
 	if x == nil {
 		return nil, nil
 	}
@@ -198,7 +207,7 @@ func (s *Statement) Filter() (topic.Filter, bool) { return s.filter, s.hasFrom }
 func (s *Statement) Schedule() (string, bool) { return s.schedule, s.schedule != "" }
 
 // Version is the version of the SQL: 2015-10-08, 2016-03-23 or beta.
-func (s *Statement) Version() string { return s.dialect.version }
+func (s *Statement) Version() string { return s.dialect.Version }
 
 // Warnings are doubts about the statement, in the order of its text.
 func (s *Statement) Warnings() []Warning { return s.warnings }

@@ -3,7 +3,8 @@ package iotsql
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 )
 
 // Template is a text with `${expression}` in it (rules.md section 7).
@@ -31,78 +32,20 @@ func ParseErrorTemplate(text string, s *Statement) (*Template, error) {
 }
 
 func parseTemplate(text string, s *Statement, where region) (*Template, error) {
-	t := &Template{of: s}
-	if !utf8.ValidString(text) {
-		return nil, &Error{Line: 1, Column: 1, Token: "invalid bytes", Expected: "text in UTF-8"}
-	}
-	for rest := 0; rest < len(text); {
-		start := strings.Index(text[rest:], "${")
-		if start < 0 {
-			t.parts = append(t.parts, part{text: text[rest:]})
-			break
-		}
-		start += rest
-		if start > rest {
-			t.parts = append(t.parts, part{text: text[rest:start]})
-		}
-		end, err := closingBrace(text, start+2)
-		if err != nil {
-			return nil, err
-		}
-		e, err := templateExpression(text[:end], start+2, s, where)
-		if err != nil {
-			return nil, err
-		}
-		t.parts = append(t.parts, part{text: text[start : end+1], eval: e})
-		rest = end + 1
-	}
-	return t, nil
-}
-
-// closingBrace finds the brace that ends the expression at start, by tokens.
-func closingBrace(text string, start int) (int, error) {
-	l := lexer{text: text, at: start}
-	for depth := 0; ; {
-		t, err := l.next()
-		switch {
-		case err != nil:
-			return 0, err
-		case t.kind == endOfText:
-			return 0, errorAt(text, t.at, "", `"}" to end the expression`)
-		case t.isPunct("{"):
-			depth++
-		case t.isPunct("}") && depth == 0:
-			return t.at, nil
-		case t.isPunct("}"):
-			depth--
-		}
-	}
-}
-
-// templateExpression compiles the expression from start to the end of text.
-func templateExpression(text string, start int, s *Statement, where region) (eval, error) {
-	p := &parser{text: text, dialect: s.dialect}
-	l := lexer{text: text, at: start}
-	for {
-		t, err := l.next()
-		if err != nil {
-			return nil, err
-		}
-		p.tokens = append(p.tokens, t)
-		if t.kind == endOfText {
-			break
-		}
-	}
-	x, err := p.expression()
+	parts, err := syntax.ParseTemplate(text, s.dialect)
 	if err != nil {
 		return nil, err
 	}
-	if p.peek().kind != endOfText {
-		return nil, p.unexpected(`"}" or an operator`)
-	}
+	t := &Template{of: s}
 	c := &compiler{text: text, dialect: s.dialect, vars: s.vars, region: where}
-	e, err := c.expression(x)
-	return e.eval, err
+	for _, p := range parts {
+		e, err := c.optional(p.X)
+		if err != nil {
+			return nil, err
+		}
+		t.parts = append(t.parts, part{p.Text, e})
+	}
+	return t, nil
 }
 
 // Constant reports whether the template is a text without expressions.

@@ -5,12 +5,14 @@ import (
 	"math"
 	"slices"
 
+	"github.com/tidehold/tidehold/gateway/iotsql/aggregate"
+	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
 // windowPlan is a compiled WINDOW.
 type windowPlan struct {
-	kind      windowKind
+	kind      syntax.WindowKind
 	size      int64
 	step      int64 // of HOPPING and TUMBLING the distance of starts
 	eventTime eval
@@ -18,23 +20,23 @@ type windowPlan struct {
 }
 
 // aligned reports whether windows begin at multiples of their step.
-func (w *windowPlan) aligned() bool { return w.kind == tumbling || w.kind == hopping }
+func (w *windowPlan) aligned() bool { return w.kind == syntax.Tumbling || w.kind == syntax.Hopping }
 
 // eventTime reports whether windows follow the messages' own time.
 func (s *Statement) eventTime() bool { return s.window != nil && s.window.eventTime != nil }
 
-func (c *compiler) windowPlan(q *windowClause) (*windowPlan, error) {
+func (c *compiler) windowPlan(q *syntax.Window) (*windowPlan, error) {
 	if q == nil {
 		return nil, nil
 	}
-	w := &windowPlan{kind: q.kind, size: q.size, step: q.step, late: q.late}
-	if w.kind == tumbling || w.kind == counting && w.step == 0 {
+	w := &windowPlan{kind: q.Kind, size: q.Size, step: q.Step, late: q.Late}
+	if w.kind == syntax.Tumbling || w.kind == syntax.Counting && w.step == 0 {
 		w.step = w.size
 	}
 	c.region = inEventTime
 	c.windowed = false // no aggregates in ON
 	var err error
-	w.eventTime, err = c.optional(q.eventTime)
+	w.eventTime, err = c.optional(q.EventTime)
 	return w, err
 }
 
@@ -45,7 +47,7 @@ type openWindow struct {
 	first      int64 // of SESSION: when it began, by the steady clock
 	scheduled  int64 // of SESSION in event time: the earliest end with a timer
 	gone       bool  // emitted or given up
-	sums       []sum
+	sums       []aggregate.Sum
 	last       kept
 }
 
@@ -59,7 +61,7 @@ type entryOf struct {
 // enter puts the scope's message, for which WHERE is true, into windows.
 func (st *State) enter(sc *scope, g *group, emit func(Output, error)) {
 	w := st.of.window
-	if w.kind == sliding || w.kind == counting {
+	if w.kind == syntax.Sliding || w.kind == syntax.Counting {
 		st.enterRun(sc, g, emit)
 		return
 	}
@@ -74,7 +76,7 @@ func (st *State) enter(sc *scope, g *group, emit func(Output, error)) {
 	}
 	args := st.arguments(sc)
 	entered := false
-	if w.kind == session {
+	if w.kind == syntax.Session {
 		entered = st.enterSession(sc, g, at, args)
 	} else {
 		entered = st.enterAligned(sc, g, at, args)
@@ -123,14 +125,14 @@ func (st *State) open(g *group, o *openWindow) int {
 		st.drop(g, g.windows[0])
 		st.stats.Dropped++
 	}
-	o.sums = make([]sum, len(st.of.aggregates))
+	o.sums = make([]aggregate.Sum, len(st.of.aggregates))
 	g.windows = append(g.windows, o)
 	return len(g.windows) - 1
 }
 
 func (st *State) add(o *openWindow, sc *scope, args []value.Value) {
 	for i, site := range st.of.aggregates {
-		o.sums[i].add(site, args[i])
+		o.sums[i].Add(site.kind, args[i])
 	}
 	o.last = keep(sc)
 }
@@ -176,7 +178,7 @@ func (st *State) enterSession(sc *scope, g *group, at int64, args []value.Value)
 	return true
 }
 
-// extend makes session o cover a message at, which came at up.
+// extend makes syntax.Session o cover a message at, which came at up.
 func (o *openWindow) extend(w *windowPlan, at, up int64) {
 	o.start = min(o.start, at)
 	o.end = max(o.end, at+w.size)
@@ -190,7 +192,7 @@ func (o *openWindow) extend(w *windowPlan, at, up int64) {
 // timeIsUp emits t's window, unless it is a session that went on.
 func (st *State) timeIsUp(ctx *Context, t *timer, emit func(Output, error)) {
 	o := t.window
-	if st.of.window.kind == session {
+	if st.of.window.kind == syntax.Session {
 		if o.due > t.due {
 			st.schedule(t.group, o, o.due)
 			return
@@ -207,7 +209,7 @@ func (st *State) emit(ctx *Context, g *group, o *openWindow, emit func(Output, e
 	sc.start, sc.end = o.start, o.end
 	sc.sums = resize(sc.sums, len(o.sums))
 	for i := range o.sums {
-		sc.sums[i] = o.sums[i].result(st.of.aggregates[i].kind)
+		sc.sums[i] = o.sums[i].Result(st.of.aggregates[i].kind)
 	}
 	st.have(sc, g, emit)
 }
@@ -231,7 +233,7 @@ func (st *State) enterRun(sc *scope, g *group, emit func(Output, error)) {
 	w := st.of.window
 	g.entries = append(g.entries, entryOf{st.now, st.arguments(sc)})
 	g.count++
-	if w.kind == sliding {
+	if w.kind == syntax.Sliding {
 		old := 0
 		for old < len(g.entries) && g.entries[old].at.up <= st.now.up-w.size {
 			old++
@@ -239,16 +241,16 @@ func (st *State) enterRun(sc *scope, g *group, emit func(Output, error)) {
 		g.entries = slices.Delete(g.entries, 0, old)
 	}
 	most := windowEntriesMax
-	if w.kind == counting {
+	if w.kind == syntax.Counting {
 		most = int(w.size)
 	}
 	if extra := len(g.entries) - most; extra > 0 {
 		g.entries = slices.Delete(g.entries, 0, extra)
-		if w.kind == sliding {
+		if w.kind == syntax.Sliding {
 			st.stats.Dropped += uint64(extra)
 		}
 	}
-	if w.kind == counting && (g.count < w.size || (g.count-w.size)%w.step != 0) {
+	if w.kind == syntax.Counting && (g.count < w.size || (g.count-w.size)%w.step != 0) {
 		return
 	}
 	st.total(sc, g)
@@ -258,18 +260,18 @@ func (st *State) enterRun(sc *scope, g *group, emit func(Output, error)) {
 // total computes the aggregates over g's entries.
 func (st *State) total(sc *scope, g *group) {
 	sites := st.of.aggregates
-	sums := make([]sum, len(sites))
+	sums := make([]aggregate.Sum, len(sites))
 	for _, e := range g.entries {
 		for i := range sites {
-			sums[i].add(sites[i], e.args[i])
+			sums[i].Add(sites[i].kind, e.args[i])
 		}
 	}
 	sc.sums = resize(sc.sums, len(sites))
 	for i := range sums {
-		sc.sums[i] = sums[i].result(sites[i].kind)
+		sc.sums[i] = sums[i].Result(sites[i].kind)
 	}
 	sc.start, sc.end = g.entries[0].at.wall, st.now.wall
-	if st.of.window.kind == sliding {
+	if st.of.window.kind == syntax.Sliding {
 		sc.start = st.now.wall - st.of.window.size
 	}
 }

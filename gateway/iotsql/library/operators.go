@@ -1,4 +1,4 @@
-package iotsql
+package library
 
 import (
 	"strings"
@@ -7,7 +7,8 @@ import (
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
-var unaries = map[string]func(value.Value) value.Value{
+// Unaries are the operators of one operand, by their names in the syntax tree.
+var Unaries = map[string]func(value.Value) value.Value{
 	"NOT": func(v value.Value) value.Value {
 		is, ok := v.Bool()
 		if !ok {
@@ -31,19 +32,28 @@ var unaries = map[string]func(value.Value) value.Value{
 	},
 }
 
-var binaries = map[string]func(a, b value.Value) value.Value{
+// Binaries are the operators of two operands, except AND and OR.
+var Binaries = map[string]func(a, b value.Value) value.Value{
 	"=":  func(a, b value.Value) value.Value { return equal(a, b, true) },
 	"<>": func(a, b value.Value) value.Value { return equal(a, b, false) },
-	"<":  func(a, b value.Value) value.Value { return compare("<", a, b) },
-	"<=": func(a, b value.Value) value.Value { return compare("<=", a, b) },
-	">":  func(a, b value.Value) value.Value { return compare(">", a, b) },
-	">=": func(a, b value.Value) value.Value { return compare(">=", a, b) },
+	"<":  func(a, b value.Value) value.Value { return Compare("<", a, b) },
+	"<=": func(a, b value.Value) value.Value { return Compare("<=", a, b) },
+	">":  func(a, b value.Value) value.Value { return Compare(">", a, b) },
+	">=": func(a, b value.Value) value.Value { return Compare(">=", a, b) },
 	"+":  plus,
 	"-":  func(a, b value.Value) value.Value { return arithmetic(a, b, value.Sub) },
 	"*":  func(a, b value.Value) value.Value { return arithmetic(a, b, value.Mul) },
 	"/":  func(a, b value.Value) value.Value { return arithmetic(a, b, value.Quo) },
 	"%":  remainder,
 	"IN": contains,
+	"LIKE": func(a, b value.Value) value.Value {
+		text, okA := a.AsText()
+		pattern, okB := b.AsText()
+		if !okA || !okB {
+			return value.Value{}
+		}
+		return value.Bool(Like(text, pattern))
+	},
 }
 
 func remainder(a, b value.Value) value.Value { return arithmetic(a, b, value.Rem) }
@@ -55,7 +65,8 @@ func equal(a, b value.Value, want bool) value.Value {
 	return value.Bool(value.Equal(a, b) == want)
 }
 
-func compare(op string, a, b value.Value) value.Value {
+// Compare applies <, <=, > or >= to what converts to numbers.
+func Compare(op string, a, b value.Value) value.Value {
 	x, okX := a.Number()
 	y, okY := b.Number()
 	if !okX || !okY {
@@ -111,8 +122,8 @@ func contains(a, list value.Value) value.Value {
 	return value.Bool(false)
 }
 
-// elementAt is get(of, index): an element, a character or a member.
-func elementAt(of, index value.Value) value.Value {
+// ElementAt is get(of, index): an element, a character or a member.
+func ElementAt(of, index value.Value) value.Value {
 	switch of.Kind() {
 	case value.Object:
 		if index.Kind() != value.String {
@@ -142,10 +153,10 @@ func character(s string, i int64) value.Value {
 	return value.Value{}
 }
 
-// like matches text against a pattern in which % is any run and _ one
+// Like matches text against a pattern in which % is any run and _ one
 // character. It goes back to the last % only, so it needs no more than
 // len(text) × len(pattern) steps.
-func like(text, pattern string) bool {
+func Like(text, pattern string) bool {
 	backText, backPattern := "", ""
 	backing := false
 	for text != "" {
@@ -168,8 +179,8 @@ func like(text, pattern string) bool {
 	return strings.Trim(pattern, "%") == ""
 }
 
-// casts convert to each type of CAST (rules.md section 3).
-var casts = map[string]func(v value.Value, modern bool) value.Value{
+// Casts convert to each type of CAST (rules.md section 3).
+var Casts = map[string]func(v value.Value, modern bool) value.Value{
 	"string": castText, "nvarchar": castText, "text": castText, "ntext": castText, "varchar": castText,
 	"int": castInt, "integer": castInt,
 	"decimal": castDecimal,

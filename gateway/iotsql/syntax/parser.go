@@ -1,4 +1,4 @@
-package iotsql
+package syntax
 
 import (
 	"fmt"
@@ -16,10 +16,19 @@ const (
 	chainMax     = 5000
 )
 
-// dialect is what the version of the SQL decides.
-type dialect struct {
-	version string // as sql_version() gives it
-	modern  bool   // 2016-03-23 and beta
+// Dialect is what the version of the SQL decides.
+type Dialect struct {
+	Version string // as sql_version() gives it
+	Modern  bool   // 2016-03-23 and beta
+}
+
+// Parse reads a statement: its SET and its SELECT. Every refusal is an *Error.
+func Parse(text string, d Dialect) ([]Assignment, *Query, error) {
+	p, err := newParser(text, d)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p.statement()
 }
 
 // parser turns tokens into a syntax tree.
@@ -28,10 +37,10 @@ type parser struct {
 	tokens  []token
 	next    int
 	depth   int
-	dialect dialect
+	dialect Dialect
 }
 
-func newParser(text string, d dialect) (*parser, error) {
+func newParser(text string, d Dialect) (*parser, error) {
 	if len(text) > textBytesMax {
 		return nil, &Error{Line: 1, Column: 1, Token: clip(text), Expected: "at most 256 KiB of text"}
 	}
@@ -77,11 +86,11 @@ func (p *parser) punct(s string) bool {
 // unexpected is the error that the next token is not what was expected.
 func (p *parser) unexpected(expected string) error {
 	t := p.peek()
-	return errorAt(p.text, t.at, clip(t.source), expected)
+	return ErrorAt(p.text, t.at, clip(t.source), expected)
 }
 
 func (p *parser) errorOf(t token, expected string) error {
-	return errorAt(p.text, t.at, clip(t.source), expected)
+	return ErrorAt(p.text, t.at, clip(t.source), expected)
 }
 
 func (p *parser) expect(s string) error {
@@ -100,15 +109,15 @@ func (p *parser) expectKeyword(k string) error {
 
 // modern refuses what 2015-10-08 does not know.
 func (p *parser) modern(t token, what string) error {
-	if p.dialect.modern {
+	if p.dialect.Modern {
 		return nil
 	}
-	return p.errorOf(t, fmt.Sprintf("no %s in SQL version %s; use 2016-03-23", what, p.dialect.version))
+	return p.errorOf(t, fmt.Sprintf("no %s in SQL version %s; use 2016-03-23", what, p.dialect.Version))
 }
 
 // statement = [ setClause ] select.
-func (p *parser) statement() ([]assignment, *query, error) {
-	var sets []assignment
+func (p *parser) statement() ([]Assignment, *Query, error) {
+	var sets []Assignment
 	if p.keyword("SET") {
 		for {
 			a, err := p.assignment()
@@ -139,17 +148,17 @@ func (p *parser) hint() string {
 	return " or an operator"
 }
 
-func (p *parser) assignment() (assignment, error) {
+func (p *parser) assignment() (Assignment, error) {
 	t := p.peek()
 	if t.kind != variableName {
-		return assignment{}, p.unexpected("a variable such as @x")
+		return Assignment{}, p.unexpected("a variable such as @x")
 	}
 	p.next++
 	if err := p.expect("="); err != nil {
-		return assignment{}, err
+		return Assignment{}, err
 	}
 	x, err := p.expression()
-	return assignment{name: t.text, at: t.at, x: x}, err
+	return Assignment{Name: t.text, At: t.at, X: x}, err
 }
 
 func (p *parser) enter() error {
@@ -170,11 +179,11 @@ const (
 	bindMultiply
 )
 
-// expression = orE.
-func (p *parser) expression() (expression, error) { return p.binding(bindOr) }
+// Expression = orE.
+func (p *parser) expression() (Expression, error) { return p.binding(bindOr) }
 
 // binding parses operators that bind at least as tightly as power.
-func (p *parser) binding(power int) (expression, error) {
+func (p *parser) binding(power int) (Expression, error) {
 	if err := p.enter(); err != nil {
 		return nil, err
 	}
@@ -224,13 +233,13 @@ func infixPower(op, following token) int {
 	return 0
 }
 
-func (p *parser) prefix(power int) (expression, error) {
+func (p *parser) prefix(power int) (Expression, error) {
 	t := p.peek()
 	switch {
 	case t.is("NOT") && power <= bindNot:
 		p.next++
 		x, err := p.binding(bindNot)
-		return &unary{at(t.at), "NOT", x}, err
+		return &Unary{at(t.at), "NOT", x}, err
 	case t.isPunct("-"), t.isPunct("+"):
 		if err := p.enter(); err != nil {
 			return nil, err
@@ -238,12 +247,12 @@ func (p *parser) prefix(power int) (expression, error) {
 		defer func() { p.depth-- }()
 		p.next++
 		x, err := p.prefix(bindMultiply + 1)
-		return &unary{at(t.at), t.text, x}, err
+		return &Unary{at(t.at), t.text, x}, err
 	}
 	return p.postfix()
 }
 
-func (p *parser) infix(op token, bind int, left expression) (expression, error) {
+func (p *parser) infix(op token, bind int, left Expression) (Expression, error) {
 	where := at(op.at)
 	if bind != bindCompare || op.kind == punctuation {
 		right, err := p.binding(bind + 1)
@@ -251,7 +260,7 @@ func (p *parser) infix(op token, bind int, left expression) (expression, error) 
 		if text == "!=" {
 			text = "<>"
 		}
-		return &binary{where, text, left, right}, err
+		return &Binary{where, text, left, right}, err
 	}
 	if op.is("IS") {
 		return p.isTest(where, left)
@@ -262,32 +271,32 @@ func (p *parser) infix(op token, bind int, left expression) (expression, error) 
 	}
 	x, err := p.membership(op, where, left)
 	if negated {
-		x = &unary{where, "NOT", x}
+		x = &Unary{where, "NOT", x}
 	}
 	return x, err
 }
 
-func (p *parser) isTest(where at, left expression) (expression, error) {
+func (p *parser) isTest(where at, left Expression) (Expression, error) {
 	negated := p.keyword("NOT")
 	t := p.peek()
 	if !t.is("NULL") && !t.is("UNDEFINED") {
 		return nil, p.unexpected("NULL or UNDEFINED")
 	}
 	p.next++
-	var x expression = &isTest{where, left, t.is("UNDEFINED")}
+	var x Expression = &IsTest{where, left, t.is("UNDEFINED")}
 	if negated {
-		x = &unary{where, "NOT", x}
+		x = &Unary{where, "NOT", x}
 	}
 	return x, nil
 }
 
 // membership parses what follows IN, LIKE or BETWEEN.
-func (p *parser) membership(op token, where at, left expression) (expression, error) {
+func (p *parser) membership(op token, where at, left Expression) (Expression, error) {
 	switch {
 	case op.is("IN") && p.peek().isPunct("(") && !p.peekAt(1).is("SELECT"):
 		p.next++
 		list, err := p.list(")", 1)
-		return &inList{where, left, list}, err
+		return &InList{where, left, list}, err
 	case op.is("BETWEEN"):
 		low, err := p.binding(bindAdd)
 		if err != nil {
@@ -297,15 +306,15 @@ func (p *parser) membership(op token, where at, left expression) (expression, er
 			return nil, err
 		}
 		high, err := p.binding(bindAdd)
-		return &between{where, left, low, high}, err
+		return &Between{where, left, low, high}, err
 	}
 	right, err := p.binding(bindAdd)
-	return &binary{where, strings.ToUpper(op.text), left, right}, err
+	return &Binary{where, strings.ToUpper(op.text), left, right}, err
 }
 
 // list parses expressions up to closing.
-func (p *parser) list(closing string, least int) ([]expression, error) {
-	var list []expression
+func (p *parser) list(closing string, least int) ([]Expression, error) {
+	var list []Expression
 	if least == 0 && p.punct(closing) {
 		return nil, nil
 	}
@@ -325,7 +334,7 @@ func (p *parser) list(closing string, least int) ([]expression, error) {
 }
 
 // postfix = primary { "." name | "[" expr "]" }.
-func (p *parser) postfix() (expression, error) {
+func (p *parser) postfix() (Expression, error) {
 	x, err := p.primary()
 	for chain := 0; err == nil; chain++ {
 		t := p.peek()
@@ -338,9 +347,9 @@ func (p *parser) postfix() (expression, error) {
 			x, err = p.memberOf(x, t)
 		case t.isPunct("["):
 			p.next++
-			var index expression
+			var index Expression
 			if index, err = p.expression(); err == nil {
-				x, err = &element{at(t.at), x, index}, p.expect("]")
+				x, err = &Element{at(t.at), x, index}, p.expect("]")
 			}
 		default:
 			return x, nil
@@ -349,13 +358,13 @@ func (p *parser) postfix() (expression, error) {
 	return nil, err
 }
 
-func (p *parser) memberOf(x expression, dot token) (expression, error) {
+func (p *parser) memberOf(x Expression, dot token) (Expression, error) {
 	t := p.advance()
 	switch {
 	case t.kind == word, t.kind == quotedName:
-		return &member{at(t.at), x, t.text}, nil
+		return &Member{at(t.at), x, t.text}, nil
 	case t.isPunct("*"):
-		return &memberStar{at(dot.at), x}, nil
+		return &MemberStar{at(dot.at), x}, nil
 	}
 	return nil, p.errorOf(t, "a name after the dot")
 }
@@ -366,55 +375,55 @@ var reserved = map[string]bool{
 	"WHEN": true, "THEN": true, "ELSE": true, "END": true, "SET": true, "IN": true, "LIKE": true, "BETWEEN": true, "IS": true,
 }
 
-func (p *parser) primary() (expression, error) {
+func (p *parser) primary() (Expression, error) {
 	t := p.advance()
 	where := at(t.at)
 	switch t.kind {
 	case numberText:
-		return &literal{where, value.Number(t.text, p.dialect.modern, false)}, nil
+		return &Literal{where, value.Number(t.text, p.dialect.Modern, false)}, nil
 	case durationText:
-		return &literal{where, value.Number(t.text, true, false)}, p.modern(t, "duration")
+		return &Literal{where, value.Number(t.text, true, false)}, p.modern(t, "duration")
 	case stringText:
-		return &literal{where, value.Text(t.text)}, nil
+		return &Literal{where, value.Text(t.text)}, nil
 	case variableName:
-		return &variable{where, t.text}, nil
+		return &Variable{where, t.text}, nil
 	case quotedName:
-		return &name{where, t.text}, nil
+		return &Name{where, t.text}, nil
 	case word:
 		return p.wordPrimary(t)
 	case punctuation:
 		return p.punctPrimary(t)
 	}
-	return nil, p.errorOf(t, "an expression")
+	return nil, p.errorOf(t, "an Expression")
 }
 
-func (p *parser) wordPrimary(t token) (expression, error) {
+func (p *parser) wordPrimary(t token) (Expression, error) {
 	where := at(t.at)
 	switch upper := strings.ToUpper(t.text); {
 	case upper == "TRUE", upper == "FALSE":
-		return &literal{where, value.Bool(upper == "TRUE")}, nil
+		return &Literal{where, value.Bool(upper == "TRUE")}, nil
 	case upper == "NULL":
-		return &literal{where, value.NullValue()}, nil
+		return &Literal{where, value.NullValue()}, nil
 	case upper == "UNDEFINED":
-		return &literal{where, value.Value{}}, nil
+		return &Literal{where, value.Value{}}, nil
 	case upper == "CASE":
 		return p.caseOf(where)
 	case upper == "CAST" && p.peek().isPunct("("):
 		return p.cast(where)
 	case reserved[upper]:
-		return nil, p.errorOf(t, "an expression; "+upper+" is a reserved word, write it in backticks")
+		return nil, p.errorOf(t, "an Expression; "+upper+" is a reserved word, write it in backticks")
 	case p.punct("("):
 		args, err := p.list(")", 0)
-		return &call{where, strings.ToLower(t.text), args}, err
+		return &Call{where, strings.ToLower(t.text), args}, err
 	}
-	return &name{where, t.text}, nil
+	return &Name{where, t.text}, nil
 }
 
-func (p *parser) punctPrimary(t token) (expression, error) {
+func (p *parser) punctPrimary(t token) (Expression, error) {
 	where := at(t.at)
 	switch t.text {
 	case "*":
-		return &star{where}, nil
+		return &Star{where}, nil
 	case "(":
 		return p.parentheses(t)
 	case "[":
@@ -422,17 +431,17 @@ func (p *parser) punctPrimary(t token) (expression, error) {
 			return nil, err
 		}
 		items, err := p.list("]", 0)
-		return &arrayOf{where, items}, err
+		return &ArrayOf{where, items}, err
 	case "{":
 		if err := p.modern(t, "object literal"); err != nil {
 			return nil, err
 		}
 		return p.objectOf(where)
 	}
-	return nil, p.errorOf(t, "an expression")
+	return nil, p.errorOf(t, "an Expression")
 }
 
-func (p *parser) parentheses(t token) (expression, error) {
+func (p *parser) parentheses(t token) (Expression, error) {
 	if p.peek().is("SELECT") {
 		if err := p.modern(t, "nested SELECT"); err != nil {
 			return nil, err
@@ -441,7 +450,7 @@ func (p *parser) parentheses(t token) (expression, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &subselect{at(t.at), q}, p.expect(")")
+		return &Subselect{at(t.at), q}, p.expect(")")
 	}
 	x, err := p.expression()
 	if err != nil {
@@ -450,8 +459,8 @@ func (p *parser) parentheses(t token) (expression, error) {
 	return x, p.expect(")")
 }
 
-func (p *parser) objectOf(where at) (expression, error) {
-	o := &objectOf{at: where}
+func (p *parser) objectOf(where at) (Expression, error) {
+	o := &ObjectOf{at: where}
 	if p.punct("}") {
 		return o, nil
 	}
@@ -468,7 +477,7 @@ func (p *parser) objectOf(where at) (expression, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.keys, o.values = append(o.keys, t.text), append(o.values, x)
+		o.Keys, o.Values = append(o.Keys, t.text), append(o.Values, x)
 		if p.punct("}") {
 			return o, nil
 		}
@@ -478,32 +487,32 @@ func (p *parser) objectOf(where at) (expression, error) {
 	}
 }
 
-func (p *parser) caseOf(where at) (expression, error) {
-	c := &caseOf{at: where}
+func (p *parser) caseOf(where at) (Expression, error) {
+	c := &Case{at: where}
 	var err error
 	if !p.peek().is("WHEN") {
-		if c.operand, err = p.expression(); err != nil {
+		if c.Operand, err = p.expression(); err != nil {
 			return nil, err
 		}
 	}
 	for p.keyword("WHEN") {
-		var w when
-		if w.match, err = p.expression(); err != nil {
+		var w When
+		if w.Match, err = p.expression(); err != nil {
 			return nil, err
 		}
 		if err = p.expectKeyword("THEN"); err != nil {
 			return nil, err
 		}
-		if w.then, err = p.expression(); err != nil {
+		if w.Then, err = p.expression(); err != nil {
 			return nil, err
 		}
-		c.whens = append(c.whens, w)
+		c.Whens = append(c.Whens, w)
 	}
-	if len(c.whens) == 0 {
+	if len(c.Whens) == 0 {
 		return nil, p.unexpected("WHEN")
 	}
 	if p.keyword("ELSE") {
-		if c.orElse, err = p.expression(); err != nil {
+		if c.Else, err = p.expression(); err != nil {
 			return nil, err
 		}
 	}
@@ -516,7 +525,7 @@ var castKinds = map[string]bool{
 	"double": true, "decimal": false, "bool": false, "boolean": false,
 }
 
-func (p *parser) cast(where at) (expression, error) {
+func (p *parser) cast(where at) (Expression, error) {
 	p.next++ // the parenthesis
 	x, err := p.expression()
 	if err != nil {
@@ -537,5 +546,5 @@ func (p *parser) cast(where at) (expression, error) {
 		}
 	}
 	p.next++
-	return &cast{where, x, kind}, p.expect(")")
+	return &Cast{where, x, kind}, p.expect(")")
 }

@@ -1,4 +1,4 @@
-package iotsql
+package library
 
 import (
 	"crypto/md5"
@@ -7,7 +7,6 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
-	"unicode/utf8"
 
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
@@ -63,48 +62,12 @@ func encode(v, scheme value.Value) value.Value {
 	if !ok || scheme.Str() != "base64" {
 		return value.Value{}
 	}
-	return encodeBase64([]byte(s))
+	return EncodeBase64([]byte(s))
 }
 
-func encodeBase64(raw []byte) value.Value {
+// EncodeBase64 is encode of raw bytes.
+func EncodeBase64(raw []byte) value.Value {
 	return value.Text(base64.StdEncoding.EncodeToString(raw))
-}
-
-// decode gives the JSON value that base64 text holds, else its text; Null when
-// it holds neither. base64.Strict refuses sloppy padding.
-func decode(sc *scope, args []value.Value, _ any) value.Value {
-	if args[1].Str() != "base64" {
-		return value.Value{}
-	}
-	if args[0].Kind() != value.String {
-		return value.NullValue()
-	}
-	raw, err := base64.StdEncoding.Strict().DecodeString(args[0].Str())
-	if err != nil || !utf8.Valid(raw) || hasNewline(args[0].Str()) {
-		return value.NullValue()
-	}
-	if v, ok := value.Parse(string(raw), sc.modern()); ok {
-		return v
-	}
-	return value.Text(string(raw))
-}
-
-// hasNewline finds line breaks, which the standard decoder ignores.
-func hasNewline(s string) bool {
-	for i := range len(s) {
-		if s[i] == '\n' || s[i] == '\r' {
-			return true
-		}
-	}
-	return false
-}
-
-// refuseProto refuses the six-argument form for protobuf (rules.md section 6).
-func refuseProto(c *compiler, x *call, constants []*value.Value) (any, error) {
-	if len(constants) > 1 && constants[1] != nil && constants[1].Str() == "proto" || len(constants) == 6 {
-		return nil, c.errorAt(x, x.name, "decode(x, 'base64'); protobuf decode is not built in")
-	}
-	return nil, nil
 }
 
 // md2Pi is the permutation that RFC 1319 takes from the digits of pi.

@@ -1,4 +1,4 @@
-package iotsql
+package syntax
 
 import (
 	"fmt"
@@ -6,9 +6,6 @@ import (
 	"strings"
 	"unicode/utf8"
 )
-
-// ErrorCode is the name of an Error on the wire (CreateTopicRule).
-const ErrorCode = "SqlParseException"
 
 // Error says why a statement or a template was refused. Line and Column count
 // from 1, columns in characters.
@@ -29,20 +26,15 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("sql line %d, column %d: found %s, expected %s", e.Line, e.Column, found, e.Expected)
 }
 
-// Warning is a doubt about a statement that was accepted.
-type Warning struct {
-	Line, Column int
-	Message      string
-}
-
-func errorAt(text string, at int, tok, expected string) *Error {
-	line, column := place(text, at)
+// ErrorAt makes the Error for byte position of text.
+func ErrorAt(text string, position int, tok, expected string) *Error {
+	line, column := Place(text, position)
 	return &Error{Line: line, Column: column, Token: tok, Expected: expected}
 }
 
-// place gives line and column of byte at.
-func place(text string, at int) (line, column int) {
-	before := text[:at]
+// Place gives line and column of byte position, both from 1.
+func Place(text string, position int) (line, column int) {
+	before := text[:position]
 	start := strings.LastIndexByte(before, '\n') + 1
 	return strings.Count(before, "\n") + 1, utf8.RuneCountInString(before[start:]) + 1
 }

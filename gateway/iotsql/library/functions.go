@@ -1,4 +1,4 @@
-package iotsql
+package library
 
 import (
 	"math"
@@ -12,9 +12,9 @@ import (
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
-// library holds the functions of rules.md section 6, except those with a
-// memory.
-var library = map[string]function{
+// Functions are the functions of rules.md section 6 that depend on nothing but
+// their arguments and need no preparation.
+var Functions = map[string]Function{
 	"abs":       number(value.Num.Abs),
 	"ceil":      number(value.Num.Ceil),
 	"floor":     number(value.Num.Floor),
@@ -43,10 +43,9 @@ var library = map[string]function{
 	"bitxor":    bitwise((*big.Int).Xor),
 	"bitnot":    one(bitnot),
 	"nanvl":     two(orDefault),
-	"rand":      {nature: varying, run: random},
 
 	"chr":        one(chr),
-	"concat":     several(0, many, concat),
+	"concat":     several(0, Many, concat),
 	"startswith": text2(func(a, b string) value.Value { return value.Bool(strings.HasPrefix(a, b)) }),
 	"endswith":   text2(func(a, b string) value.Value { return value.Bool(strings.HasSuffix(a, b)) }),
 	"indexof":    since2016(text2(indexOf)),
@@ -62,10 +61,6 @@ var library = map[string]function{
 	"replace":    several(3, 3, replace),
 	"substring":  several(2, 3, substring),
 
-	"regexp_matches": {least: 2, most: 2, run: regexpMatches, prepare: prepareRegex},
-	"regexp_replace": {least: 3, most: 3, run: regexpReplace, prepare: prepareRegex},
-	"regexp_substr":  {least: 2, most: 2, run: regexpSubstr, prepare: prepareRegex},
-
 	"md2":    text(plain(md2Hex)),
 	"md5":    text(plain(md5Hex)),
 	"sha1":   text(plain(sha1Hex)),
@@ -74,35 +69,12 @@ var library = map[string]function{
 	"sha384": text(plain(sha384Hex)),
 	"sha512": text(plain(sha512Hex)),
 	"encode": since2016(two(encode)),
-	"decode": {least: 2, most: 2, modern: true, run: decode, prepare: refuseProto},
 
-	"get":            two(elementAt),
+	"get":            two(ElementAt),
 	"isnull":         one(func(v value.Value) value.Value { return value.Bool(v.Kind() == value.Null) }),
 	"isundefined":    since2016(one(func(v value.Value) value.Value { return value.Bool(v.IsUndefined()) })),
 	"get_or_default": since2016(two(orDefault)),
 	"transform":      since2016(several(3, 3, transform)),
-
-	"timestamp":     {nature: varying, run: timestamp},
-	"parse_time":    {least: 2, most: 3, modern: true, run: parseTime, prepare: prepareParseTime},
-	"time_to_epoch": {least: 2, most: 2, modern: true, run: timeToEpoch, prepare: prepareTimeToEpoch},
-
-	"topic":               {most: 1, nature: varying, run: topicOf},
-	"clientid":            {nature: varying, run: clientID},
-	"principal":           {nature: varying, run: principal},
-	"sourceip":            {nature: varying, run: sourceIP},
-	"accountid":           {nature: varying, run: accountID},
-	"sql_version":         {nature: varying, run: sqlVersion},
-	"newuuid":             {nature: varying, run: newUUID},
-	"traceid":             {nature: varying, run: traceID},
-	"get_mqtt_property":   {least: 1, most: 1, modern: true, nature: varying, run: mqttProperty},
-	"get_user_properties": {least: 1, most: 1, modern: true, nature: varying, run: userProperties},
-
-	"get_thing_shadow":        {least: 1, most: 3, modern: true, nature: external, run: thingShadow},
-	"get_registry_data":       {least: 2, most: 3, modern: true, nature: external, run: registryRecord, prepare: literalAPI},
-	"aws_lambda":              {least: 2, most: 2, nature: external, run: lambda},
-	"get_secret":              {least: 2, most: 4, modern: true, nature: secret, run: getSecret},
-	"get_dynamodb":            {least: 3, most: 6, modern: true, nature: external, run: getRow},
-	"machinelearning_predict": {most: many, nature: external, run: noPrediction, prepare: warnPrediction},
 }
 
 func trunc(v, places value.Value) value.Value {
@@ -114,7 +86,7 @@ func trunc(v, places value.Value) value.Value {
 	return n.Cut(int(p.Clamp(0, 34))).Value()
 }
 
-func bitwise(op func(z, x, y *big.Int) *big.Int) function {
+func bitwise(op func(z, x, y *big.Int) *big.Int) Function {
 	return two(func(a, b value.Value) value.Value {
 		return arithmetic(a, b, func(x, y value.Num) (value.Num, bool) { return value.Bits(op, x, y) })
 	})
@@ -131,13 +103,6 @@ func orDefault(a, b value.Value) value.Value {
 		return b
 	}
 	return a
-}
-
-func random(sc *scope, _ []value.Value, _ any) value.Value {
-	if sc.ctx.Random == nil {
-		return value.Value{}
-	}
-	return fromFloat(sc.ctx.Random())
 }
 
 func chr(v value.Value) value.Value {

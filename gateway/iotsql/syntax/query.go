@@ -1,4 +1,4 @@
-package iotsql
+package syntax
 
 import (
 	"strconv"
@@ -6,7 +6,7 @@ import (
 )
 
 // query = SELECT ( VALUE item | item { "," item } ) and its clauses.
-func (p *parser) query(nested bool) (*query, error) {
+func (p *parser) query(nested bool) (*Query, error) {
 	if err := p.enter(); err != nil {
 		return nil, err
 	}
@@ -14,8 +14,8 @@ func (p *parser) query(nested bool) (*query, error) {
 	if err := p.expectKeyword("SELECT"); err != nil {
 		return nil, err
 	}
-	q := &query{hold: -1, value: p.valueKeyword()}
-	if q.value {
+	q := &Query{Hold: -1, Value: p.valueKeyword()}
+	if q.Value {
 		p.next++
 	}
 	if err := p.items(q); err != nil {
@@ -31,7 +31,7 @@ func (p *parser) query(nested bool) (*query, error) {
 		if err != nil {
 			return nil, err
 		}
-		q.where = x
+		q.Where = x
 	}
 	if nested {
 		return q, nil
@@ -40,7 +40,7 @@ func (p *parser) query(nested bool) (*query, error) {
 }
 
 // valueKeyword reports whether the next token is VALUE as a keyword: something
-// that can start an expression stands behind it (rules.md section 2).
+// that can start an Expression stands behind it (rules.md section 2).
 func (p *parser) valueKeyword() bool {
 	if !p.peek().is("VALUE") {
 		return false
@@ -61,17 +61,17 @@ func (p *parser) valueKeyword() bool {
 	}
 }
 
-func (p *parser) items(q *query) error {
+func (p *parser) items(q *Query) error {
 	for {
-		it, err := p.item(len(q.items) + 1)
+		it, err := p.item(len(q.Items) + 1)
 		if err != nil {
 			return err
 		}
-		q.items = append(q.items, it)
+		q.Items = append(q.Items, it)
 		if !p.peek().isPunct(",") {
 			return nil
 		}
-		if q.value {
+		if q.Value {
 			return p.unexpected("FROM, WHERE or the end; SELECT VALUE takes one item")
 		}
 		p.next++
@@ -79,26 +79,26 @@ func (p *parser) items(q *query) error {
 }
 
 // item = ( "*" | expr | postfix ".*" ) [ AS alias ].
-func (p *parser) item(position int) (item, error) {
-	var it item
+func (p *parser) item(position int) (Item, error) {
+	var it Item
 	if t := p.peek(); t.isPunct("*") && endsItem(p.peekAt(1)) {
 		p.next++
-		it.x = &star{at(t.at)}
+		it.X = &Star{at(t.at)}
 	} else {
 		x, err := p.expression()
 		if err != nil {
-			return item{}, err
+			return Item{}, err
 		}
-		it.x = x
-		it.path = []string{defaultKey(x, position)}
+		it.X = x
+		it.Path = []string{defaultKey(x, position)}
 	}
 	if !p.keyword("AS") {
 		return it, nil
 	}
 	path, err := p.alias()
-	it.path, it.aliased = path, true
-	if spread, ok := it.x.(*memberStar); ok {
-		it.x = spread.of
+	it.Path = path
+	if spread, ok := it.X.(*MemberStar); ok {
+		it.X = spread.Of
 	}
 	return it, err
 }
@@ -109,17 +109,17 @@ func endsItem(t token) bool {
 }
 
 // defaultKey is the output key of an item without AS.
-func defaultKey(x expression, position int) string {
+func defaultKey(x Expression, position int) string {
 	switch x := x.(type) {
-	case *name:
-		return x.name
-	case *member:
-		return x.name
-	case *variable:
-		return x.name
-	case *call:
-		return x.name
-	case *cast:
+	case *Name:
+		return x.Name
+	case *Member:
+		return x.Name
+	case *Variable:
+		return x.Name
+	case *Call:
+		return x.Name
+	case *Cast:
 		return "cast"
 	}
 	return "expr" + strconv.Itoa(position)
@@ -146,10 +146,10 @@ func (p *parser) alias() ([]string, error) {
 }
 
 // source parses what FROM names.
-func (p *parser) source(q *query, nested bool) error {
+func (p *parser) source(q *Query, nested bool) error {
 	if nested {
 		x, err := p.expression()
-		q.from = x
+		q.From = x
 		return err
 	}
 	t := p.peek()
@@ -159,27 +159,27 @@ func (p *parser) source(q *query, nested bool) error {
 		}
 		p.next++
 		t = p.advance()
-		q.schedule, q.filterAt = t.text, t.at
+		q.Schedule, q.FilterAt = t.text, t.at
 		return nil
 	}
 	if t.kind != stringText {
 		return p.unexpected("a topic filter in quotes")
 	}
 	p.next++
-	q.filter, q.filterAt, q.hasFrom = t.text, t.at, true
+	q.Filter, q.FilterAt, q.HasFrom = t.text, t.at, true
 	return nil
 }
 
 // timeClauses parses FOR, GROUP BY, WINDOW and HAVING, whose words are
 // keywords only here (rules.md section 11).
-func (p *parser) timeClauses(q *query) error {
+func (p *parser) timeClauses(q *Query) error {
 	first := p.peek()
-	if q.where != nil && p.keyword("FOR") {
+	if q.Where != nil && p.keyword("FOR") {
 		ms, err := p.duration()
 		if err != nil {
 			return err
 		}
-		q.hold = ms
+		q.Hold = ms
 	}
 	if p.keyword("GROUP") {
 		if err := p.groupBy(q); err != nil {
@@ -187,7 +187,7 @@ func (p *parser) timeClauses(q *query) error {
 		}
 	}
 	if t := p.peek(); p.keyword("WINDOW") {
-		if q.hold >= 0 {
+		if q.Hold >= 0 {
 			return p.errorOf(t, "no WINDOW together with FOR")
 		}
 		if err := p.window(q, t); err != nil {
@@ -195,14 +195,14 @@ func (p *parser) timeClauses(q *query) error {
 		}
 	}
 	if t := p.peek(); p.keyword("HAVING") {
-		if q.window == nil {
+		if q.Window == nil {
 			return p.errorOf(t, "HAVING only after WINDOW; use WHERE")
 		}
 		x, err := p.expression()
 		if err != nil {
 			return err
 		}
-		q.having, q.havingAt = x, t.at
+		q.Having = x
 	}
 	if p.peek().at != first.at {
 		return p.modern(first, strings.ToUpper(first.text))
@@ -210,7 +210,7 @@ func (p *parser) timeClauses(q *query) error {
 	return nil
 }
 
-func (p *parser) groupBy(q *query) error {
+func (p *parser) groupBy(q *Query) error {
 	if err := p.expectKeyword("BY"); err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (p *parser) groupBy(q *query) error {
 		if err != nil {
 			return err
 		}
-		q.group = append(q.group, x)
+		q.Group = append(q.Group, x)
 		if !p.punct(",") {
 			return nil
 		}
@@ -237,31 +237,38 @@ func (p *parser) duration() (int64, error) {
 	return ms, nil
 }
 
+// Limits of windows: the messages of COUNT, and the windows of HOPPING that
+// one message may be in.
+const (
+	CountMax = 10_000
+	HopsMax  = 1000
+)
+
 // count is a whole number from 1 to the longest window.
 func (p *parser) count() (int64, error) {
 	t := p.peek()
 	n, err := strconv.ParseInt(t.text, 10, 64)
-	if t.kind != numberText || err != nil || n < 1 || n > windowEntriesMax {
-		return 0, p.unexpected("a whole number from 1 to " + strconv.Itoa(windowEntriesMax))
+	if t.kind != numberText || err != nil || n < 1 || n > CountMax {
+		return 0, p.unexpected("a whole number from 1 to " + strconv.Itoa(CountMax))
 	}
 	p.next++
 	return n, nil
 }
 
-// windowKinds names the windows.
-var windowKinds = map[string]windowKind{
-	"TUMBLING": tumbling, "HOPPING": hopping, "SLIDING": sliding, "SESSION": session, "COUNT": counting,
+// windowNames names the windows.
+var windowNames = map[string]WindowKind{
+	"TUMBLING": Tumbling, "HOPPING": Hopping, "SLIDING": Sliding, "SESSION": Session, "COUNT": Counting,
 }
 
-func (p *parser) window(q *query, keyword token) error {
+func (p *parser) window(q *Query, keyword token) error {
 	t := p.peek()
-	kind := windowKinds[strings.ToUpper(t.text)]
-	if t.kind != word || kind == noWindow {
+	kind := windowNames[strings.ToUpper(t.text)]
+	if t.kind != word || kind == NoWindow {
 		return p.unexpected("TUMBLING, HOPPING, SLIDING, SESSION or COUNT")
 	}
 	p.next++
-	w := &windowClause{at: keyword.at, kind: kind}
-	q.window = w
+	w := &Window{At: keyword.at, Kind: kind}
+	q.Window = w
 	if err := p.expect("("); err != nil {
 		return err
 	}
@@ -274,48 +281,47 @@ func (p *parser) window(q *query, keyword token) error {
 	return p.eventTime(w, t)
 }
 
-func (p *parser) windowSizes(w *windowClause) (err error) {
+func (p *parser) windowSizes(w *Window) (err error) {
 	size := p.duration
-	if w.kind == counting {
+	if w.Kind == Counting {
 		size = p.count
 	}
-	if w.size, err = size(); err != nil {
+	if w.Size, err = size(); err != nil {
 		return err
 	}
-	second := p.peek()
 	switch {
-	case w.kind == tumbling, w.kind == sliding:
+	case w.Kind == Tumbling, w.Kind == Sliding:
 		return nil
 	case !p.punct(","):
-		if w.kind == hopping {
+		if w.Kind == Hopping {
 			return p.unexpected(`"," and the hop`)
 		}
 		return nil
 	}
-	second = p.peek()
-	if w.step, err = size(); err != nil {
+	second := p.peek()
+	if w.Step, err = size(); err != nil {
 		return err
 	}
-	if w.kind == hopping && (w.step > w.size || w.size/w.step > hopsMax) {
-		return p.errorOf(second, "a hop that is at most the size and at least its "+strconv.Itoa(hopsMax)+"th part")
+	if w.Kind == Hopping && (w.Step > w.Size || w.Size/w.Step > HopsMax) {
+		return p.errorOf(second, "a hop that is at most the size and at least its "+strconv.Itoa(HopsMax)+"th part")
 	}
 	return nil
 }
 
 // eventTime = [ ON expr [ LATE dur ] ].
-func (p *parser) eventTime(w *windowClause, kind token) (err error) {
+func (p *parser) eventTime(w *Window, kind token) (err error) {
 	on := p.peek()
 	if !p.keyword("ON") {
 		return nil
 	}
-	if w.kind == sliding || w.kind == counting {
+	if w.Kind == Sliding || w.Kind == Counting {
 		return p.errorOf(on, "no ON with "+strings.ToUpper(kind.text))
 	}
-	if w.eventTime, err = p.expression(); err != nil {
+	if w.EventTime, err = p.expression(); err != nil {
 		return err
 	}
 	if p.keyword("LATE") {
-		w.late, err = p.duration()
+		w.Late, err = p.duration()
 	}
 	return err
 }

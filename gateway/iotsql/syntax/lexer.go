@@ -1,4 +1,4 @@
-package iotsql
+package syntax
 
 import (
 	"strings"
@@ -61,7 +61,7 @@ func lex(text string) ([]token, error) {
 }
 
 func (l *lexer) fail(at int, tok, expected string) error {
-	return errorAt(l.text, at, tok, expected)
+	return ErrorAt(l.text, at, tok, expected)
 }
 
 // next gives the token at the lexer's place.
