@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/store"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
@@ -182,7 +183,15 @@ func TestCommit_AFailedGroupTakesAllItsBatchesBack(t *testing.T) {
 			t.Errorf("said %s", m.Topic)
 		}
 	}
+	if c := h.well.Components()[component]; c.State != metrics.Degraded || !strings.Contains(c.Error, "injected") {
+		t.Errorf("health while commits fail: %+v", c)
+	}
 	fail.Store(false)
+	defer func() {
+		if c := h.well.Components()[component]; c.State != metrics.OK {
+			t.Errorf("health afterwards: %+v", c)
+		}
+	}()
 	for n := range 3 {
 		body, err := h.Update(context.Background(), keyOf(n), []byte(`{"state":{},"version":1}`), iot.Origin{})
 		if err != nil || !strings.Contains(string(body), `"version":2`) {

@@ -195,11 +195,11 @@ func count(d *doc.Shadow) int64 {
 func (b *batch) done(err error) {
 	s := b.s
 	b.take()
+	s.storing(err)
 	switch {
 	case err != nil:
 		s.clearPending(b)
 		s.cache.drop(b.key)
-		s.log.Error("shadow requests not stored", "shadow", b.key.String(), "err", err)
 	case b.next != nil:
 		s.cache.put(b.key, b.next, b.stored)
 		s.clearPending(b)
@@ -225,11 +225,19 @@ func (b *batch) done(err error) {
 // whose time is over.
 func (s *Service) latest(tx *store.Tx, key iot.ShadowKey, now time.Time) (*doc.Shadow, error) {
 	d, err := s.newest(tx, key)
-	if err != nil || d == nil || !d.Deleted || now.Unix() < d.Time+int64(tombstoneAge/time.Second) {
-		return d, err
+	if err != nil {
+		return nil, err
 	}
-	expired, err := tombstoneExpired(tx, key, now)
-	if err != nil || !expired {
+	return withoutExpired(tx, key, d, now)
+}
+
+// withoutExpired is d, or nil for a tombstone whose time is over: numbering
+// starts again (shadow.md section 7).
+func withoutExpired(tx *store.Tx, key iot.ShadowKey, d *doc.Shadow, now time.Time) (*doc.Shadow, error) {
+	if d == nil || !d.Deleted || now.Unix() < d.Time+int64(tombstoneAge/time.Second) {
+		return d, nil
+	}
+	if expired, err := tombstoneExpired(tx, key, now); err != nil || !expired {
 		return d, err
 	}
 	return nil, nil

@@ -55,6 +55,8 @@ const (
 	tombstoneAge = 48 * time.Hour
 	// sweepEvery is how often what is too old is removed, along with a write.
 	sweepEvery = time.Hour
+	// component is the name of this room's health.
+	component = "shadow"
 )
 
 // Config is what the service is told. Zero limits mean none.
@@ -95,6 +97,7 @@ type Service struct {
 	known func(iot.ThingName) bool
 	log   *slog.Logger
 	fig   figures
+	well  *metrics.Health
 
 	slots    chan struct{} // one for each request that waits for a commit
 	lanes    lanes
@@ -102,6 +105,7 @@ type Service struct {
 	inFlight counter
 	rate     buckets
 	live     atomic.Int64 // documents that exist
+	failing  atomic.Bool  // the last commit failed
 	watchers atomic.Pointer[[]func(Change)]
 
 	mu      sync.Mutex // guards pending and what the writer keeps
@@ -123,7 +127,7 @@ func New(cfg Config, db *store.DB, clk clock.Clock, pub Publisher, known func(io
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{
-		cfg: cfg, db: db, clk: clk, pub: pub, known: known, log: log,
+		cfg: cfg, db: db, clk: clk, pub: pub, known: known, log: log, well: &m.Health,
 		slots: make(chan struct{}, queueMax), cache: newCache(cacheBytesMax),
 		pending: make(map[iot.ShadowKey]*batch),
 		rate:    buckets{perSecond: cfg.MaxRate},
@@ -149,7 +153,21 @@ func (s *Service) Load(ctx context.Context) error {
 		return fmt.Errorf("load shadows: %w", err)
 	}
 	s.live.Store(live)
+	s.well.Set(component, metrics.OK, nil, s.clk.Now())
 	return nil
+}
+
+// storing notes how the last commit went: the first failure and the recovery
+// are logged and change the room's health, the failures between are counted.
+func (s *Service) storing(err error) {
+	switch {
+	case err == nil && s.failing.CompareAndSwap(true, false):
+		s.well.Set(component, metrics.OK, nil, s.clk.Now())
+		s.log.Info("shadows are stored again")
+	case err != nil && !errors.Is(err, store.ErrClosed) && s.failing.CompareAndSwap(false, true):
+		s.well.Set(component, metrics.Degraded, err, s.clk.Now())
+		s.log.Error("shadows are not stored; clients hear 500", "err", err)
+	}
 }
 
 // Watch calls f after every commit that changed a shadow, in the order of the

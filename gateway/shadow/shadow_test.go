@@ -153,6 +153,7 @@ func kindOf(i int) topic.Op {
 func checkOrder(t *testing.T, said []iot.Message, shadows, rounds int) {
 	t.Helper()
 	byThing := map[iot.ShadowKey][]string{}
+	versions := map[iot.ShadowKey]int64{}
 	for _, m := range said {
 		r, _ := topic.ParseReserved(m.Topic)
 		var body struct {
@@ -161,6 +162,13 @@ func checkOrder(t *testing.T, said []iot.Message, shadows, rounds int) {
 		}
 		if err := json.Unmarshal(m.Payload, &body); err != nil {
 			t.Fatal(err)
+		}
+		if r.Op == topic.Update && r.Answer == topic.Accepted {
+			// The request right after a delete takes one version more.
+			if step := body.Version - versions[r.Key]; step != 1 && !(step == 2 && strings.HasSuffix(byThing[r.Key][len(byThing[r.Key])-1], "delete/accepted")) {
+				t.Fatalf("%s: version %d after %d", r.Key, body.Version, versions[r.Key])
+			}
+			versions[r.Key] = body.Version
 		}
 		byThing[r.Key] = append(byThing[r.Key], fmt.Sprintf("%s %s/%s", body.ClientToken, r.Op, r.Answer))
 	}

@@ -69,9 +69,13 @@ type KeyState struct {
 // Snapshot reads document and record as of one commit. The key without thing
 // stands for the uplink's own record.
 func (s *Service) Snapshot(ctx context.Context, key iot.ShadowKey, uplink string) (snap Snapshot, err error) {
+	now := s.clk.Now()
 	err = s.db.Read(ctx, func(tx *store.Tx) (err error) {
 		d, _, err := readDoc(tx, key)
 		if err != nil {
+			return err
+		}
+		if d, err = withoutExpired(tx, key, d, now); err != nil {
 			return err
 		}
 		snap = snapshotOf(d)

@@ -170,9 +170,12 @@ func invalidNode(name string) error {
 	return invalid("State contains an invalid node: '%s'", name)
 }
 
-// Check is rules 7 to 9 of shadow.md section 2, for requests that were built
-// and not parsed. Errors are InvalidRequest with AWS's texts.
+// Check is rules 3 and 7 to 9 of shadow.md section 2, for requests that were
+// built and not parsed. Errors are InvalidRequest with AWS's texts.
 func (r Request) Check(lim Limits) error {
+	if len(r.Token) > tokenBytesMax {
+		return invalid("Invalid clientToken")
+	}
 	if !r.Desired.isPatch() {
 		return invalid("Desired node must be an object")
 	}
