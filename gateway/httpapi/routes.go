@@ -286,9 +286,9 @@ func (s *Server) moveUplink(_ api, r *http.Request) (any, error) {
 	return s.services.Uplinks.UplinkStatus(), nil
 }
 
+// simGet answers with one member per quantity.
 func (s *Server) simGet(_ api, r *http.Request) (any, error) {
-	value, err := s.services.Sim.SimGet(r.PathValue("part"), r.URL.Query().Get("quantity"))
-	return map[string]any{"part": r.PathValue("part"), "value": value}, err
+	return s.services.Sim.SimGet(r.PathValue("part"), r.URL.Query().Get("quantity"))
 }
 
 // simSet sets a quantity or, with a fault, what is wrong with the part.

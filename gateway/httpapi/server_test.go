@@ -61,8 +61,10 @@ func (h *house) CutUplink(name string) error {
 	}
 	return nil
 }
-func (h *house) RestoreUplink(string) error                { return nil }
-func (h *house) SimGet(part, quantity string) (any, error) { return 21.5, nil }
+func (h *house) RestoreUplink(string) error { return nil }
+func (h *house) SimGet(part, quantity string) (map[string]any, error) {
+	return map[string]any{"temperature": 21.5}, nil
+}
 func (h *house) SimSet(part, quantity, value string) error { return nil }
 func (h *house) SimFault(part, fault string) error         { return nil }
 func (h *house) Status() any                               { return map[string]string{"state": "ok"} }

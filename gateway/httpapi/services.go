@@ -40,7 +40,8 @@ type Uplinks interface {
 // Sim is the simulated world seen from outside. An unknown part or quantity is
 // NotFound.
 type Sim interface {
-	SimGet(part, quantity string) (any, error)
+	// SimGet gives the values by quantity; `level` and `on` for lines.
+	SimGet(part, quantity string) (map[string]any, error)
 	SimSet(part, quantity, value string) error
 	SimFault(part, fault string) error
 }

@@ -152,7 +152,7 @@ func (o *options) sim() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return o.run(cmd, "PUT", "/tidehold/v1/sim/"+url.PathEscape(part), body, drawValue)
+		return o.run(cmd, "PUT", "/tidehold/v1/sim/"+url.PathEscape(part), body, drawValues)
 	}
 	return group("sim", "The simulated world seen from outside",
 		verb("get NAME [QUANTITY]", "What a part sees, or the level at its pin", cobra.RangeArgs(1, 2), func(cmd *cobra.Command, args []string) error {
@@ -160,7 +160,7 @@ func (o *options) sim() *cobra.Command {
 			if len(args) == 2 {
 				path += "?quantity=" + url.QueryEscape(args[1])
 			}
-			return o.run(cmd, "GET", path, nil, drawValue)
+			return o.run(cmd, "GET", path, nil, drawValues)
 		}),
 		verb("set NAME [QUANTITY] VALUE", "Change the world: `set climate temperature 31.5`, `set door-button on`", cobra.RangeArgs(2, 3), func(cmd *cobra.Command, args []string) error {
 			want := map[string]string{"value": args[len(args)-1]}
@@ -300,15 +300,14 @@ func drawShadowNames(w io.Writer, body []byte) error {
 	return nil
 }
 
-func drawValue(w io.Writer, body []byte) error {
+// drawValues writes one line per member, in the order of their names.
+func drawValues(w io.Writer, body []byte) error {
 	var answer map[string]json.RawMessage
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return err
 	}
-	for _, member := range []string{"value", "fault"} {
-		if value, ok := answer[member]; ok {
-			row(w, string(value))
-		}
+	for _, name := range slices.Sorted(maps.Keys(answer)) {
+		row(w, name, string(answer[name]))
 	}
 	return nil
 }
