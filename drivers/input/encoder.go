@@ -190,5 +190,5 @@ func (k *knob) turn(fromA bool, e drivers.LineEdge) {
 
 func (k *knob) emit(at time.Time, first bool) {
 	position := k.dec.position
-	k.in.sink.Input(k.p.cfg.Name, Event{Count: k.turns, Position: &position, At: at, First: first})
+	k.in.sink.Input(k.p.cfg.Name, drivers.InputEvent{Count: k.turns, Position: &position, At: at, First: first})
 }

@@ -28,34 +28,9 @@ import (
 	"github.com/tidehold/tidehold/gateway/metrics"
 )
 
-// Event is the state of an input after a change.
-type Event struct {
-	// On is the believed state; Count the number of edges that counted.
-	On    bool
-	Count uint64
-	// Held is how long the state before lasted; 0 at the first event.
-	Held time.Duration
-	// Meter is set for counters, Position for encoders.
-	Meter    *Meter
-	Position *int
-	// At is when the line changed. First marks the state found at the start,
-	// which is no change. Approximate: edges were lost.
-	At          time.Time
-	First       bool
-	Approximate bool
-}
-
-// Meter is the state of a pulse counter in its unit.
-type Meter struct {
-	Total   float64
-	Unit    string
-	Rate    float64
-	HasRate bool
-}
-
 // Sink takes what inputs tell.
 type Sink interface {
-	Input(part string, e Event)
+	Input(part string, e drivers.InputEvent)
 	Health(part string, h drivers.Health)
 }
 
@@ -376,10 +351,10 @@ func (w *watcher) apply(changes []change) {
 }
 
 func (w *watcher) emit(at time.Time, held time.Duration, first bool) {
-	e := Event{On: w.deb.on, Count: w.count, Held: held, At: at, First: first, Approximate: w.approximate}
+	e := drivers.InputEvent{On: w.deb.on, Count: w.count, Held: held, At: at, First: first, Approximate: w.approximate}
 	if w.meter != nil {
 		w.lastRate = w.meter.rate(time.Now())
-		e.Meter = &Meter{Total: w.meter.total(), Unit: w.p.cfg.Counter.Unit, Rate: w.lastRate, HasRate: w.p.factor > 0}
+		e.Meter = &drivers.Meter{Total: w.meter.total(), Unit: w.p.cfg.Counter.Unit, Rate: w.lastRate, HasRate: w.p.factor > 0}
 	}
 	w.in.sink.Input(w.p.cfg.Name, e)
 }

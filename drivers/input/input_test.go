@@ -17,11 +17,11 @@ import (
 
 type record struct {
 	mu     sync.Mutex
-	events []Event
+	events []drivers.InputEvent
 	health []drivers.Health
 }
 
-func (r *record) Input(_ string, e Event) {
+func (r *record) Input(_ string, e drivers.InputEvent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
@@ -33,7 +33,7 @@ func (r *record) Health(_ string, h drivers.Health) {
 	r.health = append(r.health, h)
 }
 
-func (r *record) last() Event {
+func (r *record) last() drivers.InputEvent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.events[len(r.events)-1]

@@ -168,7 +168,7 @@ func (p *part) silence(now time.Duration, wall time.Time) bool {
 // judge turns an outcome into samples and health.
 func (l *lane) judge(p *part, o outcome) {
 	now, wall := l.sampler.clk.Up(), l.sampler.clk.Now()
-	var samples []Sample
+	var samples []drivers.Sample
 	var faulty []*channel
 	err := o.err
 	if err != nil {

@@ -30,22 +30,10 @@ import (
 	"github.com/tidehold/tidehold/gateway/metrics"
 )
 
-// Sample is what one poll made of one reading, named and in its unit.
-type Sample struct {
-	drivers.Reading
-	Decimals int
-	Class    drivers.StateClass
-	// Passed is set when the filters let the value through: it belongs into
-	// the shadow. Live is set when the value is a corrected sample of now: it
-	// belongs into telemetry, in LiveValue.
-	Passed, Live bool
-	LiveValue    float64
-}
-
 // Sink takes what the sampler finds.
 type Sink interface {
 	// Samples brings the readings of one poll of a sensor.
-	Samples(part string, samples []Sample)
+	Samples(part string, samples []drivers.Sample)
 	// Health brings a change of a sensor's health.
 	Health(part string, h drivers.Health)
 }
@@ -281,19 +269,19 @@ func newChannel(ch drivers.Channel, r drivers.ReadingConfig) (*channel, error) {
 }
 
 // step checks and filters one SI value. An error means it is no value.
-func (c *channel) step(si float64, now time.Duration) (Sample, error) {
+func (c *channel) step(si float64, now time.Duration) (drivers.Sample, error) {
 	v, err := drivers.Convert(c.Quantity, si, c.unit)
 	if err != nil {
-		return Sample{}, err
+		return drivers.Sample{}, err
 	}
 	if v != v || !c.rng.Contains(v) {
-		return Sample{}, fmt.Errorf("%s %v %s: %w", c.as, filter.Round(v, c.decimals), c.unit, drivers.ErrOutOfRange)
+		return drivers.Sample{}, fmt.Errorf("%s %v %s: %w", c.as, filter.Round(v, c.decimals), c.unit, drivers.ErrOutOfRange)
 	}
 	if err := c.plausible(v, now); err != nil {
-		return Sample{}, err
+		return drivers.Sample{}, err
 	}
 	r := c.chain.Step(now, v)
-	return Sample{
+	return drivers.Sample{
 		Reading:  drivers.Reading{Channel: c.as, Quantity: c.Quantity, Value: filter.Round(r.Value, c.decimals), Unit: c.unit},
 		Decimals: c.decimals, Class: c.Class,
 		Passed: r.Passed, Live: r.HasLive, LiveValue: filter.Round(r.Live, c.decimals),

@@ -22,7 +22,7 @@ type event struct {
 	part    string
 	state   drivers.State
 	cause   drivers.Cause
-	samples []Sample
+	samples []drivers.Sample
 }
 
 // record is a Sink that keeps everything with its time.
@@ -32,7 +32,7 @@ type record struct {
 	events []event
 }
 
-func (r *record) Samples(part string, samples []Sample) {
+func (r *record) Samples(part string, samples []drivers.Sample) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, event{at: time.Since(r.start), part: part, samples: samples})

@@ -34,6 +34,7 @@ type Line struct {
 	held     *bool // fault: the level does not follow
 	gone     bool
 	level    bool // last level, to see edges
+	moves    int
 	consumer string
 	edges    chan drivers.LineEdge // nil: nobody watches
 	want     gpio.Edge
@@ -57,6 +58,7 @@ func (l *Line) change(f func()) {
 		return
 	}
 	l.level = level
+	l.moves++
 	if l.edges == nil || level && l.want == gpio.FallingEdge || !level && l.want == gpio.RisingEdge {
 		return
 	}
@@ -97,6 +99,13 @@ func (l *Line) Level() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.resolve()
+}
+
+// Moves is how often the level changed: a glitch shows here, however short.
+func (l *Line) Moves() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.moves
 }
 
 // SetFault holds the line at its present level (Stuck), takes it away
