@@ -19,6 +19,8 @@ type lane struct {
 	asked bool
 	// busy counts batches whose answers are not all out.
 	busy int
+	// open counts batches executed and not committed; only the writer uses it.
+	open int
 	// users, guarded by lanes.mu, keep the lane in the map.
 	users int
 }
@@ -141,9 +143,10 @@ type batch struct {
 	key      iot.ShadowKey
 	taken    bool
 	requests []*request
-	// next is the document after the batch, set when it changed.
+	// next is the document after the batch, when it wrote one.
 	next   *doc.Shadow
 	stored int
+	wrote  bool
 	// grown is how many documents more there are afterwards.
 	grown int64
 }
@@ -152,7 +155,7 @@ type batch struct {
 func (b *batch) execute(tx *store.Tx) error {
 	b.take()
 	now := b.s.clk.Now()
-	first, err := b.s.latest(tx, b.key, now)
+	first, err := b.latest(tx, now)
 	if err != nil {
 		return err
 	}
@@ -173,7 +176,8 @@ func (b *batch) execute(tx *store.Tx) error {
 		return err
 	}
 	b.next, b.stored, b.grown = cur, len(body), count(cur)-count(first)
-	b.s.setPending(b)
+	b.lane.open++
+	b.wrote = true
 	return nil
 }
 
@@ -195,14 +199,15 @@ func count(d *doc.Shadow) int64 {
 func (b *batch) done(err error) {
 	s := b.s
 	b.take()
+	if b.wrote {
+		b.lane.open--
+	}
 	s.storing(err)
 	switch {
 	case err != nil:
-		s.clearPending(b)
 		s.cache.drop(b.key)
-	case b.next != nil:
+	case b.wrote:
 		s.cache.put(b.key, b.next, b.stored)
-		s.clearPending(b)
 		s.live.Add(b.grown)
 	}
 	for _, r := range b.requests {
@@ -222,13 +227,18 @@ func (b *batch) done(err error) {
 }
 
 // latest is the document as this transaction sees it, without a tombstone
-// whose time is over.
-func (s *Service) latest(tx *store.Tx, key iot.ShadowKey, now time.Time) (*doc.Shadow, error) {
-	d, err := s.newest(tx, key)
-	if err != nil {
-		return nil, err
+// whose time is over. Memory has it unless an earlier batch of the lane is in
+// the same group: the store takes a group before it executes it, so there is
+// none, but nothing here depends on that.
+func (b *batch) latest(tx *store.Tx, now time.Time) (*doc.Shadow, error) {
+	d, ok := b.s.cache.get(b.key)
+	if !ok || b.lane.open > 0 {
+		var err error
+		if d, _, err = readDoc(tx, b.key); err != nil {
+			return nil, err
+		}
 	}
-	return withoutExpired(tx, key, d, now)
+	return withoutExpired(tx, b.key, d, now)
 }
 
 // withoutExpired is d, or nil for a tombstone whose time is over: numbering
@@ -241,33 +251,4 @@ func withoutExpired(tx *store.Tx, key iot.ShadowKey, d *doc.Shadow, now time.Tim
 		return d, err
 	}
 	return nil, nil
-}
-
-func (s *Service) newest(tx *store.Tx, key iot.ShadowKey) (*doc.Shadow, error) {
-	s.mu.Lock()
-	b := s.pending[key]
-	s.mu.Unlock()
-	if b != nil {
-		return b.next, nil
-	}
-	if d, ok := s.cache.get(key); ok {
-		return d, nil
-	}
-	d, _, err := readDoc(tx, key)
-	return d, err
-}
-
-// setPending notes what an earlier batch of this group made of a document.
-func (s *Service) setPending(b *batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pending[b.key] = b
-}
-
-func (s *Service) clearPending(b *batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pending[b.key] == b {
-		delete(s.pending, b.key)
-	}
 }

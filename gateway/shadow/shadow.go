@@ -108,9 +108,8 @@ type Service struct {
 	failing  atomic.Bool  // the last commit failed
 	watchers atomic.Pointer[[]func(Change)]
 
-	mu      sync.Mutex // guards pending and what the writer keeps
-	pending map[iot.ShadowKey]*batch
-	writer  writerState
+	mu     sync.Mutex // guards what the writer keeps, and Watch
+	writer writerState
 }
 
 // New makes a service over db, which was opened with Schema. known tells
@@ -129,8 +128,7 @@ func New(cfg Config, db *store.DB, clk clock.Clock, pub Publisher, known func(io
 	s := &Service{
 		cfg: cfg, db: db, clk: clk, pub: pub, known: known, log: log, well: &m.Health,
 		slots: make(chan struct{}, queueMax), cache: newCache(cacheBytesMax),
-		pending: make(map[iot.ShadowKey]*batch),
-		rate:    buckets{perSecond: cfg.MaxRate},
+		rate: buckets{perSecond: cfg.MaxRate},
 	}
 	s.inFlight.max = cfg.MaxInFlight
 	s.watchers.Store(&[]func(Change){})

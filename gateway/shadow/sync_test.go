@@ -170,6 +170,9 @@ func TestToken_OfAGatewayIsAnsweredAgainNotExecutedAgain(t *testing.T) {
 	if got := h.ask(t, "north", classic, topic.Update, other); !strings.Contains(string(got[0].Payload), `"code":409`) {
 		t.Errorf("another request under that token is another request: %v", lines(got))
 	}
+	if got := h.ask(t, "north", keyOf(1), topic.Update, push); len(got) != 3 {
+		t.Errorf("the same request to another shadow is another request: %v", lines(got))
+	}
 	gone := `{"clientToken":"gw:north:2"}`
 	deleted := h.ask(t, "north", classic, topic.Delete, gone)
 	h.ask(t, "app", classic, topic.Update, `{"state":{"desired":{"a":9}}}`)

@@ -235,6 +235,9 @@ func TestApply_DeltaFollowsSection5(t *testing.T) {
 	if res := play(t, `{"state":{"reported":{"a":1}}}`); res.Delta != nil {
 		t.Errorf("no desired, no delta: got %s", res.Delta)
 	}
+	if res := play(t, `{"state":{}}`); res.Delta != nil || res.Next.Delta().Exists() {
+		t.Errorf("no sections, no delta: got %s", res.Delta)
+	}
 }
 
 func TestApply_UntouchedLeavesKeepTheirTimestamps(t *testing.T) {
