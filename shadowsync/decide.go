@@ -32,18 +32,21 @@ func decide(r Record, local, upstream Doc, p Policy, at Moment) decision {
 	return decision{}
 }
 
+// overwriteUp makes upstream what local is. A shadow that never was here is no
+// reason to delete one there; a tombstone is.
 func (r Record) overwriteUp(local, upstream Doc) decision {
 	if local.Exists {
 		return decision{up: r.notAdopted(diff(upstream.State, local.State), upstream)}
 	}
-	return decision{deleteUp: r.Both && upstream.Exists}
+	return decision{deleteUp: upstream.Exists && (r.Both || local.Version > 0)}
 }
 
+// overwriteDown is overwriteUp seen from the other side.
 func (r Record) overwriteDown(local, upstream Doc) decision {
 	if upstream.Exists {
 		return decision{down: diff(local.State, upstream.State)}
 	}
-	return decision{deleteDown: r.Both && local.Exists}
+	return decision{deleteDown: local.Exists && (r.Both || upstream.Version > 0)}
 }
 
 // deletedUpstream: upstream has no document. If it never had one the local one

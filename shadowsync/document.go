@@ -116,15 +116,15 @@ type Change struct {
 
 // diff gives the changes that make from into to, both canonical, with numbers
 // compared as float64. Objects on both sides are looked into, everything else
-// is replaced whole.
+// is replaced whole; a section is always looked into, so that what is not
+// synced in it (markers) stays.
 func diff(from, to doc.Value) []Change { return appendDiff(nil, nil, from, to) }
 
 func appendDiff(changes []Change, at doc.Path, from, to doc.Value) []Change {
-	sections := len(at) == 0
 	switch {
 	case from.EqualFloat(to):
 		return changes
-	case !sections && (from.Kind() != doc.Object || to.Kind() != doc.Object):
+	case len(at) > 1 && (from.Kind() != doc.Object || to.Kind() != doc.Object):
 		return append(changes, Change{Path: at, New: to, Old: from})
 	}
 	for _, key := range keysOf(from, to) {

@@ -220,7 +220,8 @@ func (s *step) judge() {
 		if integer(u.marks.Get(s.policy.Gateway)) == int64(p.Seq) {
 			s.learn()
 		}
-	case u.Exists && anyThere(p.Changes, u.State):
+	case s.refused && s.policy.Answers: // upstream would have repeated itself
+	case u.Exists && shows(p.Changes, u.State, !s.refused):
 		s.learn()
 	case s.refused:
 	default:
@@ -279,26 +280,21 @@ func leavesOf(documents ...doc.Value) []doc.Path {
 	return paths
 }
 
-// anyThere reports whether state shows any value that the changes set: what
-// they set is set whole or not at all. Without one, a removal has to do.
-func anyThere(changes []Change, state doc.Value) bool {
-	sets := false
+// shows reports whether state shows any value that the changes set: what they
+// set is set whole or not at all. Changes that only remove are seen, if
+// removals count, when all of them are done: others remove things too.
+func shows(changes []Change, state doc.Value, removals bool) bool {
 	_, after := sides(changes)
 	for text, v := range after.Flatten() {
-		sets = true
+		removals = false
 		if state.Get(doc.ParsePath(text)...).EqualFloat(v) {
 			return true
 		}
 	}
-	if sets {
-		return false
-	}
 	for _, c := range changes {
-		if !state.Get(c.Path...).Exists() {
-			return true
-		}
+		removals = removals && !state.Get(c.Path...).Exists()
 	}
-	return false
+	return removals
 }
 
 // anyLeft reports whether state still shows any of the old values.

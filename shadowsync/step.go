@@ -126,7 +126,7 @@ func (s *step) goOn() {
 		s.rest()
 	case s.Record.Push != nil && s.policy.Answers && !s.Record.Push.Delete && !s.refused && s.Record.Upstream == s.policy.Upstream:
 		s.count(Resent)
-		s.send()
+		s.send(true)
 	case s.Record.Push != nil || !s.Known:
 		s.get()
 	default:
@@ -223,7 +223,7 @@ func (s *step) report(conflicts []Conflict, keep bool) {
 
 func (s *step) wasLogged(c Conflict) bool {
 	for _, l := range s.logged {
-		if l.Path.String() == c.Path.String() && l.Local.Equal(c.Local) && l.Upstream.Equal(c.Upstream) {
+		if l.Winner == c.Winner && l.Path.String() == c.Path.String() && l.Local.Equal(c.Local) && l.Upstream.Equal(c.Upstream) {
 			return true
 		}
 	}
@@ -247,8 +247,10 @@ func (s *step) push(d decision) {
 	s.store(thenPush)
 }
 
-// send sends the push on record, for the first time or again.
-func (s *step) send() {
+// send sends the push on record. A new shadow is asked for without a version;
+// but when that is repeated the shadow may have come to be since, and must not
+// be written blindly: version 0 never fits one that is there.
+func (s *step) send(again bool) {
 	p := s.Record.Push
 	s.Phase = Pushing
 	s.timeout = s.at.Now.Add(answerTimeout)
@@ -259,7 +261,7 @@ func (s *step) send() {
 	}
 	r := request(p.Changes)
 	r.Token = p.Token
-	if p.Version > 0 {
+	if p.Version > 0 || again {
 		r.Version = &p.Version
 	}
 	if s.policy.Marker {
@@ -298,7 +300,7 @@ func (s *step) stored() {
 		s.rest()
 	case s.then == thenPush:
 		s.count(Pushed)
-		s.send()
+		s.send(false)
 	case s.then == thenGet:
 		s.Known = false
 		s.goOn()

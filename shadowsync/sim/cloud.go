@@ -100,7 +100,7 @@ func (c *cloud) update(g *gateway, payload []byte) message {
 // document that it could not name a version of.
 func (c *cloud) note(g *gateway, before doc.Value, blind bool) {
 	if g == nil {
-		c.w.ledger.edited("cloud", before, c.view())
+		c.w.ledger.edited("cloud", before, c.view(), !c.shadow.Live())
 		return
 	}
 	c.w.result.Writes++
@@ -108,7 +108,7 @@ func (c *cloud) note(g *gateway, before doc.Value, blind bool) {
 		c.w.result.Races++
 		c.w.ledger.excuse(before)
 	}
-	c.w.ledger.synced("cloud", g.name, before, c.view())
+	c.w.ledger.synced("cloud", g.name, before, c.view(), !c.shadow.Live())
 }
 
 func (c *cloud) delete(g *gateway, token string) message {
@@ -155,8 +155,8 @@ func (c *cloud) edit() {
 func (c *cloud) reset() {
 	c.w.log("cloud begins anew")
 	c.w.ledger.excuse(c.view())
-	c.w.ledger.forget("cloud")
-	c.shadow = nil
+	c.w.ledger.reset("cloud")
+	c.shadow, c.w.begun = nil, true
 	c.w.result.Edits += 10
 	for _, g := range c.w.gateways {
 		g.link.cut(time.Second, true)

@@ -5,7 +5,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/shadowsync"
@@ -83,7 +82,7 @@ func (g *gateway) kill() {
 	g.alive = false
 	g.life++
 	g.link.drop(g.w.chance(g.w.o.Forget))
-	g.w.after(g.w.between(time.Second, 30*time.Second), g.start)
+	g.w.after(g.w.between(100*time.Millisecond, 5*time.Second), g.start)
 }
 
 // later does something in this process's life.
@@ -209,7 +208,7 @@ func (g *gateway) commit(e shadowsync.Commit) {
 	g.recordWrites++
 	g.w.result.Writes++
 	g.w.log("%s commits v%d %s, record %s", g.name, g.shadow.Version, g.view(), e.Record)
-	g.w.ledger.synced(g.name, "cloud", before, g.view())
+	g.w.ledger.synced(g.name, "cloud", before, g.view(), e.Delete)
 	version := g.version()
 	g.later(g.disk(), func() { g.happen(shadowsync.Committed{Version: version}) })
 }
@@ -243,7 +242,7 @@ func (g *gateway) edit() {
 		g.w.log("%s user writes %s, v%d", g.name, r.Append(nil), g.version())
 	}
 	g.w.result.Edits++
-	g.w.ledger.edited(g.name, before, g.view())
+	g.w.ledger.edited(g.name, before, g.view(), !g.shadow.Live())
 	if !g.w.chance(20) {
 		version := g.version()
 		g.later(g.disk(), func() { g.happen(shadowsync.LocalChanged{Version: version}) })
@@ -299,6 +298,10 @@ func (g *gateway) mutate(before shadowsync.State, e shadowsync.Event, effects []
 	_, answered := e.(shadowsync.Answer)
 	resolved := answered && before.Record.Push != nil && g.state.Record.Push == nil && !before.Record.Push.Delete
 	switch g.w.o.Mutation {
+	case PushForgotten:
+		if _, tick := e.(shadowsync.Tick); tick && before.Phase == shadowsync.Pushing && g.state.Phase == shadowsync.Idle {
+			g.state.Record.Push = nil
+		}
 	case WholeBase:
 		if resolved && g.state.Known {
 			g.state.Record.Base = g.state.Upstream.State
@@ -329,5 +332,3 @@ func restore(effects []shadowsync.Effect, r shadowsync.Record) []shadowsync.Effe
 	}
 	return effects
 }
-
-var _ = iot.Classic

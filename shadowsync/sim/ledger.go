@@ -23,15 +23,18 @@ type ledger struct {
 	stands map[string]map[string]int64
 	// removals has, for each side and path, the removals that ever stood.
 	removals map[string]map[string][]int64
-	lost     map[int64]bool // lost in a conflict that was reported
-	excused  map[int64]bool // lost in a race that upstream gives no means against
+	// deletes has, for each side, the deletes of the whole shadow.
+	deletes map[string][]int64
+	lost    map[int64]bool // lost in a conflict that was reported
+	excused map[int64]bool // lost in a race that upstream gives no means against
 }
 
 func newLedger(w *World) *ledger {
 	return &ledger{
 		w: w, parents: make(map[int64][]int64), places: make(map[int64]string),
 		stands: make(map[string]map[string]int64), removals: make(map[string]map[string][]int64),
-		lost: make(map[int64]bool), excused: make(map[int64]bool),
+		deletes: make(map[string][]int64),
+		lost:    make(map[int64]bool), excused: make(map[int64]bool),
 	}
 }
 
@@ -47,7 +50,12 @@ func (l *ledger) side(name string) (map[string]int64, map[string][]int64) {
 	return l.stands[name], l.removals[name]
 }
 
-func (l *ledger) forget(name string) { delete(l.stands, name) }
+// reset is a side that begins anew: nothing stands there, as if all had been
+// deleted by somebody who had seen nothing.
+func (l *ledger) reset(side string) {
+	delete(l.stands, side)
+	l.deletes[side] = append(l.deletes[side], l.fresh())
+}
 
 // number is the edit that wrote a value.
 func number(v doc.Value) int64 {
@@ -83,18 +91,22 @@ func changed(before, after map[string]doc.Value) []string {
 	return paths
 }
 
-// edited takes down what a user did on a side.
-func (l *ledger) edited(side string, before, after doc.Value) {
+// edited takes down what a user did on a side; whole is a delete of the shadow.
+func (l *ledger) edited(side string, before, after doc.Value, whole bool) {
 	if !l.w.o.Unique {
 		return
 	}
 	stands, removals := l.side(side)
 	next := maps.Clone(stands)
 	now := after.Flatten()
+	gone := l.fresh()
+	if whole {
+		l.deletes[side] = append(l.deletes[side], gone)
+	}
 	for _, p := range changed(before.Flatten(), now) {
 		id := number(now[p])
 		if _, set := now[p]; !set {
-			id = l.fresh()
+			id = gone
 			removals[p] = append(removals[p], id)
 		} else {
 			l.places[id] = p
@@ -130,35 +142,80 @@ func (l *ledger) knew(id, old int64) bool {
 
 // synced checks what sync wrote on a side, taken from another: nothing older
 // may replace anything newer (I2).
-func (l *ledger) synced(side, source string, before, after doc.Value) {
+func (l *ledger) synced(side, source string, before, after doc.Value, whole bool) {
 	if !l.w.o.Unique {
 		return
 	}
 	stands, removals := l.side(side)
 	_, gone := l.side(source)
 	next := maps.Clone(stands)
-	now := after.Flatten()
-	for _, p := range changed(before.Flatten(), now) {
+	then, now := before.Flatten(), after.Flatten()
+	for _, p := range changed(then, now) {
 		if v, set := now[p]; set {
-			if id := number(v); stands[p] != 0 && l.knew(stands[p], id) {
-				l.w.violate("I2: on %s at %s the older %d replaced %d", side, p, id, stands[p])
+			if id := number(v); stands[p] != 0 && l.knew(stands[p], id) && !l.partOfNewer(stands[p], p, then, now, gone) {
+				l.older("I2: on %s at %s the older %d replaced %d", side, p, id, stands[p])
 			}
 			next[p] = number(v)
 			continue
 		}
 		if id := l.replacedBy(stands[p], p, now); id != 0 {
+			removals[p] = append(removals[p], id)
 			next[p] = id
 			continue
 		}
-		id := l.removedBy(stands[p], gone[p])
-		if id == 0 {
-			l.w.violate("I2: on %s at %s an older removal, or none, took %d away", side, p, stands[p])
+		candidates := slices.Clone(l.deletes[source])
+		for q, ids := range gone {
+			if related(p, q) {
+				candidates = append(candidates, ids...)
+			}
+		}
+		ids := l.removedBy(stands[p], candidates)
+		if len(ids) == 0 {
+			l.older("I2: on %s at %s an older removal, or none, took %d away", side, p, stands[p])
 			continue
 		}
-		removals[p] = append(removals[p], id)
-		next[p] = id
+		removals[p] = append(removals[p], ids...)
+		next[p] = ids[0]
 	}
 	l.stands[side] = next
+	if whole {
+		l.deletes[side] = append(l.deletes[side], l.deletes[source]...)
+	}
+}
+
+// older reports a broken I2. After a push whose outcome was never learned it is
+// counted only: that is the price of rule 4 of shadow-sync.md 2.4. So it is
+// after an upstream began anew and got as far as it had been before anybody
+// looked.
+func (l *ledger) older(format string, args ...any) {
+	if l.w.result.Ambiguous > 0 || l.w.begun {
+		l.w.result.Tolerated++
+		return
+	}
+	l.w.violate(format, args...)
+}
+
+// partOfNewer reports whether what comes back at p belongs to an object that
+// replaces a scalar as one, and of which another member, or the lack of one, is
+// newer: such a conflict is atomic, the object stands or falls as a whole.
+func (l *ledger) partOfNewer(was int64, p string, then, now map[string]doc.Value, gone map[string][]int64) bool {
+	top := strings.Join(strings.SplitN(p, "/", 4)[:3], "/")
+	_, scalar := then[top]
+	// What a third gateway decided so may arrive long after the scalar went.
+	if !scalar && len(l.w.gateways) == 1 {
+		return false
+	}
+	for q, v := range now {
+		if strings.HasPrefix(q, top+"/") && !l.knew(was, number(v)) {
+			return true
+		}
+	}
+	for q, ids := range gone {
+		if strings.HasPrefix(q, top+"/") && len(l.removedBy(was, slices.Clone(ids))) > 0 {
+			return true
+		}
+	}
+	return scalar && len(l.w.gateways) > 1
 }
 
 // replacedBy is a value above or below p that may stand in its place.
@@ -171,15 +228,18 @@ func (l *ledger) replacedBy(was int64, p string, now map[string]doc.Value) int64
 	return 0
 }
 
-// removedBy is the newest removal on the other side that the writer of what
-// was there had not seen.
-func (l *ledger) removedBy(was int64, removals []int64) int64 {
-	for _, id := range slices.Backward(removals) {
+// removedBy gives the removals on the other side that the writer of what was
+// there had not seen, the oldest first: it may be any of them, newer ones may
+// not have arrived yet.
+func (l *ledger) removedBy(was int64, removals []int64) []int64 {
+	var ids []int64
+	slices.Sort(removals)
+	for _, id := range slices.Compact(removals) {
 		if id != was && !l.knew(was, id) {
-			return id
+			ids = append(ids, id)
 		}
 	}
-	return 0
+	return ids
 }
 
 // conflict takes down what lost.
@@ -203,7 +263,7 @@ func (l *ledger) markAll(set map[int64]bool, v doc.Value) {
 // checkLost: every value stands in the end, or somebody who had seen it wrote
 // over it, or it lost a conflict that was reported (I3).
 func (l *ledger) checkLost() {
-	if !l.w.o.Unique || l.w.result.Ambiguous > 0 {
+	if !l.w.o.Unique || l.w.result.Ambiguous > 0 || l.w.begun {
 		return
 	}
 	fine := make(map[int64]bool)
