@@ -1,0 +1,143 @@
+package binding
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/tidehold/tidehold/drivers"
+	"github.com/tidehold/tidehold/gateway/iot"
+)
+
+// envelope is a delta or shadow document round a state.
+type envelope struct {
+	State     map[string]json.RawMessage `json:"state"`
+	Metadata  json.RawMessage            `json:"metadata"`
+	Version   *int64                     `json:"version"`
+	Timestamp *int64                     `json:"timestamp"`
+}
+
+// Delta reads a delta of a shadow: the delta document as it is published, or
+// its `state` alone. Every output whose desired value is in it, and was not
+// taken before, gives a wish. With the document's metadata a value that was
+// desired before the start of the daemon makes an Old wish, and one that was
+// taken already makes none: a delta repeats all differences after every update
+// (shadow.md section 5).
+func (t *Table) Delta(key iot.ShadowKey, document []byte) []drivers.Wish {
+	var e envelope
+	if json.Unmarshal(document, &e) == nil && e.State != nil && (e.Version != nil || e.Timestamp != nil) {
+		return t.wishes(key, e.State, e.Metadata, false)
+	}
+	var state map[string]json.RawMessage
+	if json.Unmarshal(document, &state) != nil {
+		return nil
+	}
+	return t.wishes(key, state, nil, false)
+}
+
+// Current reads a shadow as it stood when the daemon started: the document, or
+// its desired section alone. Its wishes are Old unless their metadata says they
+// came since.
+func (t *Table) Current(key iot.ShadowKey, document []byte) []drivers.Wish {
+	var e envelope
+	if json.Unmarshal(document, &e) == nil && e.State != nil && (e.Version != nil || e.Timestamp != nil) {
+		var desired map[string]json.RawMessage
+		var metadata struct {
+			Desired json.RawMessage `json:"desired"`
+		}
+		if json.Unmarshal(e.State["desired"], &desired) != nil {
+			return nil
+		}
+		_ = json.Unmarshal(e.Metadata, &metadata) // without metadata every wish is old
+		return t.wishes(key, desired, metadata.Desired, true)
+	}
+	var desired map[string]json.RawMessage
+	if json.Unmarshal(document, &desired) != nil {
+		return nil
+	}
+	return t.wishes(key, desired, nil, true)
+}
+
+func (t *Table) wishes(key iot.ShadowKey, desired map[string]json.RawMessage, metadata json.RawMessage, old bool) []drivers.Wish {
+	g := t.groups[key]
+	if g == nil {
+		return nil
+	}
+	var wishes []drivers.Wish
+	for _, b := range g.parts {
+		if b.Kind != Output {
+			continue
+		}
+		section, path := desired, []string{"on"}
+		if b.Key != "." {
+			section, path = nil, []string{b.Key, "on"}
+			if json.Unmarshal(desired[b.Key], &section) != nil {
+				continue
+			}
+		}
+		value, there := section["on"]
+		if !there || string(value) == "null" {
+			continue
+		}
+		stamp := stampOf(metadata, path)
+		if !b.fresh(value, stamp) {
+			continue
+		}
+		w := parseWish(b.Name, value, "desired")
+		w.Old = old && stamp == 0 || stamp > 0 && time.Unix(stamp, 0).Before(t.start.Truncate(time.Second))
+		wishes = append(wishes, w)
+	}
+	return wishes
+}
+
+// fresh reports whether a wish was not taken before, and remembers it. A value
+// without timestamp is always fresh.
+func (b *binding) fresh(value json.RawMessage, stamp int64) bool {
+	if stamp > 0 && (stamp < b.stamp || stamp == b.stamp && bytes.Equal(value, b.wish)) {
+		return false
+	}
+	b.stamp, b.wish = max(stamp, b.stamp), value
+	return true
+}
+
+// stampOf finds the timestamp of a leaf of the metadata, 0 when there is none.
+func stampOf(metadata json.RawMessage, path []string) int64 {
+	for _, name := range path {
+		var members map[string]json.RawMessage
+		if json.Unmarshal(metadata, &members) != nil {
+			return 0
+		}
+		metadata = members[name]
+	}
+	var leaf struct {
+		Timestamp int64 `json:"timestamp"`
+	}
+	if json.Unmarshal(metadata, &leaf) != nil {
+		return 0
+	}
+	return leaf.Timestamp
+}
+
+func parseWish(part string, value json.RawMessage, cause string) drivers.Wish {
+	w := drivers.Wish{Part: part, Cause: cause}
+	if json.Unmarshal(value, &w.On) != nil || string(value) == "null" {
+		w.On, w.Invalid = false, true
+	}
+	return w
+}
+
+// Command reads a command for an output, `{"on":true}` on cmd/THING/OUTPUT.
+// False: no such output.
+func (t *Table) Command(thing iot.ThingName, output string, payload []byte) (drivers.Wish, bool) {
+	b := t.parts[output]
+	if b == nil || b.Kind != Output || b.Thing != thing {
+		return drivers.Wish{}, false
+	}
+	var command struct {
+		On json.RawMessage `json:"on"`
+	}
+	if json.Unmarshal(payload, &command) != nil || command.On == nil {
+		return drivers.Wish{Part: output, Cause: "command", Invalid: true}, true
+	}
+	return parseWish(output, command.On, "command"), true
+}
