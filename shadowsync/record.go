@@ -31,6 +31,8 @@ type Record struct {
 type Push struct {
 	Token string
 	Seq   uint64
+	// At is when it was made, in seconds of the local clock.
+	At int64
 	// Version is the upstream version it asks for, 0 for a new shadow.
 	Version int64
 	// Delete makes it a delete of what the Old values of Changes show.
@@ -56,6 +58,7 @@ type recordJSON struct {
 type pushJSON struct {
 	Token   string       `json:"token"`
 	Seq     uint64       `json:"seq"`
+	At      int64        `json:"at"`
 	Version int64        `json:"version,omitempty"`
 	Delete  bool         `json:"delete,omitempty"`
 	Changes []changeJSON `json:"changes,omitempty"`
@@ -75,7 +78,7 @@ func (r Record) Encode() []byte {
 		Base: raw(r.Base), Adopted: raw(r.Adopted),
 	}
 	if r.Push != nil {
-		out.Push = &pushJSON{Token: r.Push.Token, Seq: r.Push.Seq, Version: r.Push.Version, Delete: r.Push.Delete}
+		out.Push = &pushJSON{Token: r.Push.Token, Seq: r.Push.Seq, At: r.Push.At, Version: r.Push.Version, Delete: r.Push.Delete}
 		out.Push.Changes, out.Push.Learn = encodeChanges(r.Push.Changes), encodeChanges(r.Push.Learn)
 	}
 	text, err := json.Marshal(out)
@@ -133,7 +136,7 @@ func (in *pushJSON) decode() (*Push, error) {
 	if in == nil {
 		return nil, nil
 	}
-	p := &Push{Token: in.Token, Seq: in.Seq, Version: in.Version, Delete: in.Delete}
+	p := &Push{Token: in.Token, Seq: in.Seq, At: in.At, Version: in.Version, Delete: in.Delete}
 	var err error
 	if p.Changes, err = decodeChanges(in.Changes); err != nil {
 		return nil, err

@@ -220,7 +220,7 @@ func (s *step) judge() {
 		if integer(u.marks.Get(s.policy.Gateway)) == int64(p.Seq) {
 			s.learn()
 		}
-	case s.refused && s.policy.Answers: // upstream would have repeated itself
+	case s.refused && s.recalls(): // upstream would have repeated itself
 	case u.Exists && shows(p.Changes, u.State, !s.refused):
 		s.learn()
 	case s.refused:

@@ -14,6 +14,10 @@ const answerTimeout = 20 * time.Second
 // hintTimeout is how long the document of an announced version may take.
 const hintTimeout = 2 * time.Second
 
+// answersKept is how long an upstream that repeats its answers surely does: a
+// little less than the 24 hours of shadow-sync.md 2.4.
+const answersKept = 23 * time.Hour
+
 // attemptsMax is how often one sync starts over because a side moved.
 const attemptsMax = 8
 
@@ -167,6 +171,12 @@ type (
 	Moved struct{}
 	// Refused: the local side does not take what Commit asks for.
 	Refused struct{ Reason string }
+	// Unsent: the request of Publish did not leave; Never says that it would not
+	// another time either.
+	Unsent struct {
+		Reason string
+		Never  bool
+	}
 	// Failed: Read, Store or Commit could not be done.
 	Failed struct{}
 )
@@ -182,6 +192,7 @@ func (Committed) event()    {}
 func (Moved) event()        {}
 func (Refused) event()      {}
 func (Failed) event()       {}
+func (Unsent) event()       {}
 func (Answer) event()       {}
 
 // Effect is something to be done. Effects of one step are done in order; each

@@ -1,6 +1,8 @@
 package shadowsync
 
 import (
+	"time"
+
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
@@ -36,6 +38,8 @@ func Step(s State, e Event, p Policy, at Moment) (State, []Effect) {
 		st.finish()
 	case Failed:
 		st.failed()
+	case Unsent:
+		st.unsent(e)
 	case Answer:
 		st.answer(e)
 	}
@@ -124,9 +128,9 @@ func (s *step) goOn() {
 		s.Dirty = false
 		s.started = s.at.Now
 		s.rest()
-	case s.Record.Push != nil && s.policy.Answers && !s.Record.Push.Delete && !s.refused && s.Record.Upstream == s.policy.Upstream:
+	case s.Record.Push != nil && !s.refused && s.recalls():
 		s.count(Resent)
-		s.send(true)
+		s.send()
 	case s.Record.Push != nil || !s.Known:
 		s.get()
 	default:
@@ -237,7 +241,7 @@ func (s *step) push(d decision) {
 		target, d.up = doc.Value{}, diff(s.Upstream.State, doc.Value{})
 	}
 	p := &Push{
-		Token: token(s.policy.Gateway, s.at.Seq), Seq: s.at.Seq, Delete: d.deleteUp, Changes: d.up,
+		Token: token(s.policy.Gateway, s.at.Seq), Seq: s.at.Seq, At: s.at.Now.Unix(), Delete: d.deleteUp, Changes: d.up,
 		Learn: diff(s.Record.Base, agree(s.Record.Base, s.Local.State, target)),
 	}
 	if s.Upstream.Exists {
@@ -247,10 +251,18 @@ func (s *step) push(d decision) {
 	s.store(thenPush)
 }
 
-// send sends the push on record. A new shadow is asked for without a version;
-// but when that is repeated the shadow may have come to be since, and must not
-// be written blindly: version 0 never fits one that is there.
-func (s *step) send(again bool) {
+// recalls reports whether upstream repeats its answer to the push on record. A
+// delete and a new shadow carry no version: to send them again could undo what
+// came to be since, so their outcome is read from the document.
+func (s *step) recalls() bool {
+	p := s.Record.Push
+	age := s.at.Now.Sub(time.Unix(p.At, 0))
+	return s.policy.Answers && !p.Delete && p.Version > 0 && s.Record.Upstream == s.policy.Upstream &&
+		age >= -time.Minute && age < answersKept
+}
+
+// send sends the push on record, for the first time or, word for word, again.
+func (s *step) send() {
 	p := s.Record.Push
 	s.Phase = Pushing
 	s.timeout = s.at.Now.Add(answerTimeout)
@@ -261,7 +273,7 @@ func (s *step) send(again bool) {
 	}
 	r := request(p.Changes)
 	r.Token = p.Token
-	if p.Version > 0 || again {
+	if p.Version > 0 {
 		r.Version = &p.Version
 	}
 	if s.policy.Marker {
@@ -300,7 +312,7 @@ func (s *step) stored() {
 		s.rest()
 	case s.then == thenPush:
 		s.count(Pushed)
-		s.send(false)
+		s.send()
 	case s.then == thenGet:
 		s.Known = false
 		s.goOn()
@@ -396,6 +408,19 @@ func (s *step) failed() {
 	s.Phase, s.turn = Idle, false
 	s.Dirty = true
 	s.ReadyAt = s.at.Now.Add(Delay(s.failures, s.at.Jitter))
+}
+
+// unsent: the request did not leave. A push that never will is no push.
+func (s *step) unsent(e Unsent) {
+	switch {
+	case s.Phase != Getting && s.Phase != Pushing:
+	case s.Phase == Pushing && e.Never:
+		s.Record.Push = nil
+		s.Up = s.block(e.Reason)
+		s.store(thenGo)
+	default:
+		s.trouble(e.Reason)
+	}
 }
 
 func (s *step) block(reason string) Block {

@@ -16,7 +16,7 @@ var key = iot.ShadowKey{Thing: "pump"}
 type cloud struct {
 	w        *World
 	shadow   *doc.Shadow
-	recorded map[string]message // answers by client and token
+	recorded map[string]message // what was accepted, by client and request
 }
 
 // message is one on its way down.
@@ -42,7 +42,7 @@ func (c *cloud) request(g *gateway, op topic.Op, payload []byte) {
 		c.get(token)
 		return
 	}
-	seen := g.name + " " + token
+	seen := g.name + " " + string(op) + " " + string(payload)
 	if m, ok := c.recorded[seen]; ok && c.w.o.Policy.Answers {
 		c.w.log("cloud repeats %s/%s %s", m.op, m.answer, token)
 		c.publish(m)
@@ -54,7 +54,7 @@ func (c *cloud) request(g *gateway, op topic.Op, payload []byte) {
 	} else {
 		m = c.delete(g, token)
 	}
-	if strings.HasPrefix(token, "gw:") {
+	if strings.HasPrefix(token, "gw:") && m.answer == topic.Accepted {
 		c.recorded[seen] = m
 	}
 }
