@@ -31,7 +31,6 @@ import (
 	"unicode"
 
 	"github.com/tidehold/tidehold/gateway/clock"
-	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/policy"
@@ -88,6 +87,9 @@ type Directory interface {
 	// Policy finds a document that the configuration does not hold.
 	Policy(name string) (*policy.Document, bool)
 }
+
+// Random draws random bytes: ids.Source.
+type Random interface{ Bytes(n int) []byte }
 
 // Config is what a Checker starts with.
 type Config struct {
@@ -157,7 +159,7 @@ type account struct {
 }
 
 // New checks the policies and users. It starts nothing.
-func New(cfg Config, clk clock.Clock, src *ids.Source, m *metrics.Registry, log *slog.Logger) (*Checker, error) {
+func New(cfg Config, clk clock.Clock, src Random, m *metrics.Registry, log *slog.Logger) (*Checker, error) {
 	all, err := policy.Parse([]byte(everything))
 	if err != nil {
 		return nil, fmt.Errorf("access: built-in policy: %w", err)

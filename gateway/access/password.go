@@ -14,7 +14,6 @@ import (
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 )
 
@@ -92,7 +91,7 @@ func parseArgon(text string) (Hash, error) {
 }
 
 // HashPassword makes an argon2id hash with a random salt, in ParseHash's form.
-func HashPassword(password []byte, src *ids.Source) string {
+func HashPassword(password []byte, src Random) string {
 	salt := src.Bytes(16)
 	sum := argon2.IDKey(password, salt, argonTime, argonMemory, argonLanes, 32)
 	b64 := base64.RawStdEncoding.EncodeToString
@@ -123,7 +122,7 @@ type passwords struct {
 	proven map[string][sha256.Size]byte
 }
 
-func newPasswords(src *ids.Source) passwords {
+func newPasswords(src Random) passwords {
 	none := Hash{memory: argonMemory, time: argonTime, lanes: argonLanes, salt: src.Bytes(16), want: src.Bytes(32)}
 	return passwords{turns: make(chan struct{}, hashesMax), key: src.Bytes(32), none: none, mu: new(sync.Mutex), proven: make(map[string][sha256.Size]byte)}
 }
