@@ -118,7 +118,7 @@ func (s *session) idle() { s.publish() }
 // hole swallows everything until the connection ends.
 func (s *session) hole() { io.Copy(io.Discard, s.Conn) }
 
-func newLink(t *testing.T, edit func(*Config)) *Link {
+func newLink(t testing.TB, edit func(*Config)) *Link {
 	t.Helper()
 	cfg := Config{Name: "cloud", Profile: Generic, Endpoint: Endpoint{Scheme: "tcp", Host: "upstream.test", Port: 1883}, ClientID: "gw1"}
 	edit(&cfg)

@@ -37,14 +37,14 @@ import (
 
 // mosquitto is a real broker on a free port.
 type mosquitto struct {
-	t    *testing.T
+	t    testing.TB
 	path string
 	conf string
 	port int
 	cmd  *exec.Cmd
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -55,7 +55,7 @@ func freePort(t *testing.T) int {
 }
 
 // startMosquitto runs a broker whose listener has the given extra lines.
-func startMosquitto(t *testing.T, lines ...string) *mosquitto {
+func startMosquitto(t testing.TB, lines ...string) *mosquitto {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -160,7 +160,7 @@ func observe(t *testing.T, c mqtt.Client, filter string) *seen {
 	return s
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if ok() {
@@ -170,13 +170,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("within 15s not true: %s", what)
 }
 
-func waitState(t *testing.T, l *Link, want State) {
+func waitState(t testing.TB, l *Link, want State) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("state %s", want), func() bool { return l.Status().State == want })
 }
 
 // runLink runs l until the test ends or stop is called.
-func runLink(t *testing.T, l *Link) (stop func()) {
+func runLink(t testing.TB, l *Link) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -562,5 +562,29 @@ func TestRun_CertificateThatIsNotValidNowWaitsForTheClock(t *testing.T) {
 		stop := runLink(t, l)
 		waitState(t, l, want)
 		stop()
+	}
+}
+
+// BenchmarkPublish_WindowOf1000 counts acknowledged messages against a real
+// broker on loopback.
+func BenchmarkPublish_WindowOf1000(b *testing.B) {
+	m := startMosquitto(b)
+	l := newLink(b, func(c *Config) { c.Endpoint = m.endpoint("tcp") })
+	runLink(b, l)
+	waitState(b, l, Online)
+	window := make(chan struct{}, 1000)
+	payload := make([]byte, 256)
+	b.ReportAllocs()
+	for b.Loop() {
+		window <- struct{}{}
+		l.Publish(Outgoing{Topic: "t/x", Payload: payload, QoS: 1}, func(err error) {
+			<-window
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	for range cap(window) {
+		window <- struct{}{}
 	}
 }
