@@ -14,6 +14,8 @@ const (
 	// denialKeysMax is how many different denials are told apart in that time;
 	// the others share one line.
 	denialKeysMax = 1024
+	// sweepEvery is how often a full table is looked through for room.
+	sweepEvery = time.Second
 	// denialsKept is how many are kept for the console; the oldest goes.
 	denialsKept = 256
 )
@@ -49,6 +51,7 @@ type denialMark struct {
 type denials struct {
 	mu    sync.Mutex
 	marks map[denialKey]*denialMark
+	swept time.Duration // monotonic; when marks were last cleared
 	kept  []Denial
 }
 
@@ -87,7 +90,7 @@ func (n *denials) mark(key denialKey, up time.Duration) (mark *denialMark, known
 	if mark, known = n.marks[key]; known {
 		return mark, true
 	}
-	if len(n.marks) >= denialKeysMax {
+	if len(n.marks) >= denialKeysMax && up-n.swept >= sweepEvery {
 		n.sweep(up)
 	}
 	if len(n.marks) >= denialKeysMax {
@@ -101,9 +104,9 @@ func (n *denials) mark(key denialKey, up time.Duration) (mark *denialMark, known
 	return mark, false
 }
 
-// sweep forgets what is not quiet any more. It runs over all marks: at most
-// once per denialQuiet and key.
+// sweep forgets what is not quiet any more.
 func (n *denials) sweep(up time.Duration) {
+	n.swept = up
 	for key, mark := range n.marks {
 		if up-mark.told >= denialQuiet && mark.quiet == 0 || up-mark.told >= 6*denialQuiet {
 			delete(n.marks, key)
