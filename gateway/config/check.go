@@ -109,7 +109,7 @@ func (l *loader) checkSensor(m *tree.Map, s drivers.SensorConfig) {
 		if _, err := filter.Parse(r.Filters); err != nil {
 			var fault *filter.Error
 			if errors.As(err, &fault) {
-				m.Fail(fmt.Sprintf("readings.%s.filters[%d]", name, fault.Index), err.Error(), "")
+				m.Fail(fmt.Sprintf("%s.filters[%d]", tree.Member("readings", name), fault.Index), err.Error(), "")
 			}
 		}
 	}

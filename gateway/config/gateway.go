@@ -44,12 +44,14 @@ func (l *loader) gateway(m *tree.Map) {
 	g.AWS.Region = formed(aws, "region", "us-east-1", regionForm, "a region like eu-west-1")
 	g.AWS.AccountID = formed(aws, "account_id", "000000000000", accountForm, `12 digits in quotes, like "000000000000"`)
 	g.AWS.AcceptAnyAccount = aws.Bool("accept_any_account", "off")
-	if m.Explaining() {
-		m.Text("allow_sim_upstream", "auto")
-		return
-	}
-	written := m.Bool("allow_sim_upstream", "off")
-	l.later(func() { g.AllowSimUpstream = written || !m.Has("allow_sim_upstream") && l.allSimulated() })
+	written := tree.Get(m, "allow_sim_upstream", "on, off or auto", "auto", func(s string) (string, error) {
+		if s == "auto" {
+			return s, nil
+		}
+		on, err := value.ParseBool(s)
+		return fmt.Sprint(on), err
+	})
+	l.later(func() { g.AllowSimUpstream = written == "true" || written == "auto" && l.allSimulated() })
 }
 
 // allSimulated reports whether no part touches hardware.
@@ -156,6 +158,7 @@ func (l *loader) tls(m *tree.Map) {
 		}
 	}
 	s.Cert, s.Key = l.pair(m)
+	l.probePair(m, s.Cert, s.Key)
 }
 
 // pair reads `cert` and `key`: both or neither.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/tidehold/tidehold/drivers"
 	"github.com/tidehold/tidehold/gateway/config/tree"
-	"github.com/tidehold/tidehold/gateway/config/value"
 )
 
 // Bounds of the input.
@@ -56,13 +55,19 @@ func Load(path string, opt Options) (*Config, []Problem) {
 		return &Config{File: path}, l.report.Problems()
 	}
 	root := l.parse(path, text)
+	unread := root == nil
 	for _, extra := range l.dropIns() {
 		text, err := readFile(extra)
 		if err != nil {
 			l.unreadable(extra, err)
 			continue
 		}
-		root = tree.Merge(root, l.parse(extra, text))
+		over := l.parse(extra, text)
+		unread = unread || over == nil
+		root = tree.Merge(root, over)
+	}
+	if unread {
+		return l.cfg, l.report.Problems()
 	}
 	return l.finish(root)
 }
@@ -75,7 +80,11 @@ func LoadBytes(name string, text []byte, opt Options) (*Config, []Problem) {
 		l.unreadable(name, errTooLarge)
 		return &Config{File: name}, l.report.Problems()
 	}
-	return l.finish(l.parse(name, text))
+	root := l.parse(name, text)
+	if root == nil {
+		return l.cfg, l.report.Problems()
+	}
+	return l.finish(root)
 }
 
 var errTooLarge = fmt.Errorf("larger than %d bytes", FileBytesMax)
@@ -175,7 +184,7 @@ func (l *loader) finish(root *tree.Node) (*Config, []Problem) {
 // read is the whole file, top down.
 func (l *loader) read(m *tree.Map) {
 	defer m.Done()
-	m.Integer("version", tree.Required, 1, 1)
+	m.Word("version", tree.Required, "1")
 	l.gateway(m.Map("gateway"))
 	l.storage(m.Map("storage"))
 	l.log(m.Map("log"))
@@ -217,32 +226,4 @@ func (l *loader) path(text string) string {
 		return text
 	}
 	return filepath.Join(l.folder, text)
-}
-
-// secret reads SECRET. Where a path is expected, plain text is one.
-func (l *loader) secret(m *tree.Map, key, def string, place value.Place) value.Secret {
-	place.Folder = l.folder
-	if l.opt.Environ != nil {
-		place.Env = l.getenv
-	}
-	form := "secret (file:, env:, cred:)"
-	if place.Path {
-		form = "path, or secret (file:, env:, cred:)"
-	}
-	s := tree.Get(m, key, form, def, func(text string) (value.Secret, error) { return value.ParseSecret(text, place) })
-	if s.Source() == value.Plain && !place.Public {
-		m.Warn(key, "a secret stands in the file as plain text", "write file:PATH, env:NAME or cred:NAME")
-	}
-	return s
-}
-
-// mustExist warns of a file that this host does not have: the one that runs the
-// gateway may be another.
-func (l *loader) mustExist(m *tree.Map, key string, s value.Secret) {
-	if s.Source() != value.File || !m.Has(key) {
-		return
-	}
-	if _, err := os.Stat(s.Path()); errors.Is(err, fs.ErrNotExist) {
-		m.Warn(key, "file "+s.Path()+" does not exist on this host", "")
-	}
 }

@@ -8,6 +8,9 @@ import (
 	"github.com/tidehold/tidehold/gateway/config/value"
 )
 
+// listenersMax bounds the sockets of the broker.
+const listenersMax = 100
+
 func (l *loader) mqtt(m *tree.Map) {
 	defer m.Done()
 	l.cfg.MQTT.Limits = l.limits(m)
@@ -15,6 +18,10 @@ func (l *loader) mqtt(m *tree.Map) {
 	l.cfg.MQTT.Queue = l.queue(m.Map("queue"))
 	if !m.Each("listeners", l.listener) {
 		l.builtInListeners(m)
+	}
+	if n := len(l.cfg.MQTT.Listeners); n > listenersMax {
+		m.Fail("listeners", fmt.Sprintf("%d listeners; at most %d", n, listenersMax), "")
+		l.sites.binds = nil
 	}
 }
 
@@ -147,16 +154,16 @@ func checkAuth(m *tree.Map, one Listener) {
 	}
 	switch {
 	case one.Auth == AuthLoopback && reachable:
-		m.Fail("auth", "auth: loopback on an address that others reach: anybody could connect without credentials",
+		m.Fail("auth", "loopback on an address that others reach: anybody could connect without credentials",
 			"bind 127.0.0.1 or [::1], or take auth: certificate or password")
 	case one.Auth == AuthSigV4 && one.Protocol == ProtocolMQTT:
-		m.Fail("auth", "auth: sigv4 works over WebSocket only", "add protocol: ws")
+		m.Fail("auth", "sigv4 works over WebSocket only", "add protocol: ws")
 	case one.Auth == AuthCertificate && !one.TLS:
-		m.Fail("auth", "auth: certificate needs TLS", "add tls: on")
+		m.Fail("auth", "certificate needs TLS", "add tls: on")
 	case one.Auth == AuthPassword && reachable && !one.TLS:
 		m.Warn("auth", "passwords travel in the clear on an address that others reach", "add tls: on")
 	}
 	if one.Protocol == ProtocolAuto && !one.TLS {
-		m.Fail("protocol", "protocol: auto chooses by ALPN and needs TLS", "add tls: on")
+		m.Fail("protocol", "auto chooses by ALPN and needs TLS", "add tls: on")
 	}
 }

@@ -38,7 +38,7 @@ func (l *loader) bus(m *tree.Map) {
 func (l *loader) match(m *tree.Map) drivers.Match {
 	defer m.Done()
 	var match drivers.Match
-	if number := m.Integer("number", "0", 0, 1<<16); m.Has("number") {
+	if number := m.Integer("number", "", 0, 1<<16); m.Has("number") {
 		n := int(number)
 		match.Number = &n
 	}

@@ -73,12 +73,15 @@ func (l *loader) document(m *tree.Map) string {
 		if json.Unmarshal(text, &written) != nil {
 			written = string(text) // a number or a bool: refused below
 		}
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, []byte(written)); err != nil {
+		var parsed json.RawMessage
+		if err := json.Unmarshal([]byte(written), &parsed); err != nil {
 			m.Fail("document", "the document is not valid JSON: "+jsonPlace(written, err), "")
 			return ""
 		}
-		text = compact.Bytes()
+		var compact bytes.Buffer
+		if json.Compact(&compact, parsed) == nil {
+			text = compact.Bytes()
+		}
 	}
 	if len(text) == 0 {
 		return ""
@@ -119,7 +122,7 @@ func (l *loader) user(m *tree.Map) {
 	defer m.Done()
 	u := User{Name: formed(m, "name", tree.Required, userForm, "1 to 128 characters without white space")}
 	u.Password = l.secret(m, "password", tree.Required, value.Place{})
-	l.mustExist(m, "password", u.Password)
+	l.probe(m, "password", u.Password)
 	u.Policies = m.Texts("policies", "list of policy names")
 	l.knownPolicies(m, u.Policies)
 	l.sites.users = append(l.sites.users, site{m, u.Name})

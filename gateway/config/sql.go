@@ -47,8 +47,7 @@ func checkTemplates(m *tree.Map, path string, action json.RawMessage, s *iotsql.
 	})
 }
 
-// eachText calls f with every text in a JSON value and its path. A member whose
-// name has a dot cannot be told in a path: its own place stands for it.
+// eachText calls f with every text in a JSON value and its path.
 func eachText(v any, path string, f func(path, text string)) {
 	switch v := v.(type) {
 	case string:
@@ -59,11 +58,7 @@ func eachText(v any, path string, f func(path, text string)) {
 		}
 	case map[string]any:
 		for key, item := range v {
-			below := path + "." + key
-			if strings.ContainsAny(key, ".[]") {
-				below = path
-			}
-			eachText(item, below, f)
+			eachText(item, tree.Member(path, key), f)
 		}
 	}
 }

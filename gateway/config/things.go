@@ -43,7 +43,7 @@ func (l *loader) thing(m *tree.Map) {
 	t.Attributes = m.TextMap("attributes")
 	for key, text := range t.Attributes {
 		if !typeForm.MatchString(key) || !attributeForm.MatchString(text) {
-			m.Fail("attributes."+key, "an attribute holds letters, digits and _ . , @ / : # = [ ] - only, its name letters, digits and : _ -", "")
+			m.Fail(tree.Member("attributes", key), "an attribute holds letters, digits and _ . , @ / : # = [ ] - only, its name letters, digits and : _ -", "")
 		}
 	}
 	t.Groups = m.Texts("groups", "list of thing groups")

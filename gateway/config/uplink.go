@@ -24,7 +24,7 @@ func (l *loader) uplink(m *tree.Map) {
 	d := m.Map("drain")
 	u.Drain = drain(d, l.cfg.Telemetry.Drain).resolve(u.Profile)
 	d.Done()
-	u.ReconnectMax = m.Duration("reconnect_max", u.Profile.ReconnectMax.String())
+	u.ReconnectMax = m.Duration("reconnect_max", fmt.Sprintf("%ds", int(u.Profile.ReconnectMax.Seconds())))
 	if sub, ok := m.Optional("shadows"); ok {
 		u.Shadows = l.shadows(sub, u)
 	}
@@ -107,9 +107,10 @@ func (l *loader) checkUplink(m *tree.Map, u Uplink) {
 	if u.Profile.Name == UplinkAWS && !u.Cert.IsSet() && !u.Username.IsSet() {
 		m.Warn("", "aws-iot-core wants a client certificate", "add cert and key")
 	}
-	for key, s := range map[string]value.Secret{"username": u.Username, "password": u.Password, "ca": u.CA, "cert": u.Cert, "key": u.Key} {
-		l.mustExist(m, key, s)
-	}
+	l.probe(m, "username", u.Username)
+	l.probe(m, "password", u.Password)
+	l.probe(m, "ca", u.CA)
+	l.probePair(m, u.Cert, u.Key)
 }
 
 func loopback(host string) bool {
@@ -243,15 +244,15 @@ func parseEndpoint(s string) (Endpoint, error) {
 		}
 		host, port, err := hostPort(strings.TrimSuffix(rest, "/"))
 		if err != nil {
-			return Endpoint{}, fmt.Errorf("endpoint %q: %w", s, err)
+			return Endpoint{}, fmt.Errorf("%q: %w", s, err)
 		}
 		e.Host, e.Port = host, port
 		return e, nil
 	}
 	if as := aliases[scheme]; as != "" {
-		return Endpoint{}, fmt.Errorf("endpoint %q: write %s:// for %s://", s, as, scheme)
+		return Endpoint{}, fmt.Errorf("%q: write %s:// for %s://", s, as, scheme)
 	}
-	return Endpoint{}, fmt.Errorf("endpoint %q: scheme %q is not one of tcp, tls, ws, wss", s, scheme)
+	return Endpoint{}, fmt.Errorf("%q: scheme %q is not one of tcp, tls, ws, wss", s, scheme)
 }
 
 func hostPort(s string) (host string, port int, err error) {

@@ -12,6 +12,9 @@ import (
 // Required is the default of a key that must be written.
 const Required = "(required)"
 
+// EntriesMax bounds a list of maps.
+const EntriesMax = 10_000
+
 // Entry describes one key, for people.
 type Entry struct {
 	Key     string // entries of lists as []
@@ -51,9 +54,6 @@ func Explain(read func(*Map)) []Entry {
 
 // Path is the dotted path of the mapping.
 func (m *Map) Path() string { return m.path }
-
-// Explaining reports whether this pass only lists keys.
-func (m *Map) Explaining() bool { return m.run.explain }
 
 // Has reports whether a key is written and not empty. It does not make the key
 // known.
@@ -100,7 +100,7 @@ func (m *Map) note(severity, path, message, hint string) {
 // Pos is the place of a path below m, as Fail takes it.
 func (m *Map) Pos(path string) Pos {
 	at, n := m.pos, m.node
-	for _, part := range strings.FieldsFunc(path, func(c rune) bool { return c == '.' || c == '[' || c == ']' }) {
+	for _, part := range split(path) {
 		next := n.get(part)
 		if i, err := strconv.Atoi(part); err == nil && n != nil && n.Kind == List && i < len(n.Values) {
 			next = n.Values[i]
@@ -111,6 +111,34 @@ func (m *Map) Pos(path string) Pos {
 		at, n = next.Pos, next
 	}
 	return at
+}
+
+// Member is the path of a member below path; a name with dots stands in
+// brackets.
+func Member(path, name string) string {
+	if strings.ContainsAny(name, ".[]") {
+		return path + "[" + name + "]"
+	}
+	return join(path, name)
+}
+
+// split takes a path apart: parts end at a dot or a bracket, and what stands
+// in brackets is one part.
+func split(path string) (parts []string) {
+	for path != "" {
+		if inner, ok := strings.CutPrefix(path, "["); ok {
+			part, rest, _ := strings.Cut(inner, "]")
+			parts, path = append(parts, part), strings.TrimPrefix(rest, ".")
+			continue
+		}
+		end := strings.IndexAny(path, ".[")
+		if end < 0 {
+			return append(parts, path)
+		}
+		parts = append(parts, path[:end])
+		path = strings.TrimPrefix(path[end:], ".")
+	}
+	return parts
 }
 
 func join(path, key string) string {
@@ -206,6 +234,10 @@ func (m *Map) each(key, def string, read func(*Map)) bool {
 	if n.Kind != List {
 		m.wrongKind(n, key, "a list")
 		return false
+	}
+	if len(n.Values) > EntriesMax {
+		m.run.report.fail(n.Pos, join(m.path, key), fmt.Sprintf("%d entries; at most %d", len(n.Values), EntriesMax), "")
+		return true
 	}
 	labels := n.labels()
 	for i, item := range n.Values {

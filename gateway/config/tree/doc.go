@@ -7,6 +7,6 @@
 // an empty one in explain mode lists every key there is. Keys that nobody asked
 // for are reported as unknown when the cursor is done.
 //
-// Bounds: DepthMax levels, NodesMax nodes after aliases are expanded,
-// problemsMax problems. The package does no I/O.
+// Bounds: DepthMax levels, EntriesMax entries of a list, NodesMax nodes after
+// aliases are expanded, problemsMax problems. The package does no I/O.
 package tree

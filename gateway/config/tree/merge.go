@@ -89,7 +89,7 @@ func envValue(at Pos, text string, r *Report) *Node {
 	if strings.HasPrefix(text, "[") || strings.HasPrefix(text, "{") {
 		var doc yaml.Node
 		if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
-			r.fail(syntaxError(at.File, err))
+			r.fail(syntaxError(at.File, []byte(text), err))
 			return &Node{Kind: Null, Pos: at}
 		}
 		c := converter{file: at.File, report: r, open: make(map[*yaml.Node]bool)}

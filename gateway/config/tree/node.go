@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -81,11 +82,18 @@ func (n *Node) name() string {
 	return ""
 }
 
-// lineOfError finds the line in an error of the YAML parser.
-var lineOfError = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+var (
+	// lineOfError finds the line in an error of the YAML parser.
+	lineOfError = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+	// lineTooSmall are the errors whose line the parser counts from 0.
+	lineTooSmall = regexp.MustCompile(`^did not find expected (<|'-'|key|node content|',')`)
+	// unknownAnchor has no line at all.
+	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
+	control       = regexp.MustCompile(`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]`)
+)
 
-// Parse reads one YAML document. What is wrong goes to r; the result is then
-// what could be read, or an empty mapping.
+// Parse reads one YAML document; an empty one is an empty mapping. What is
+// wrong goes to r; nil when nothing could be read.
 func Parse(file string, text []byte, r *Report) *Node {
 	empty := &Node{Kind: Mapping, Pos: Pos{file, 1, 1}}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -95,14 +103,14 @@ func Parse(file string, text []byte, r *Report) *Node {
 		return empty
 	}
 	if err != nil {
-		r.fail(syntaxError(file, err))
-		return empty
+		r.fail(syntaxError(file, text, err))
+		return nil
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
 		r.fail(Pos{file, max(second.Line, 1), max(second.Column, 1)}, "", "a second document in the file", "one file holds one document: remove the line ---")
 	} else if !errors.Is(err, io.EOF) {
-		r.fail(syntaxError(file, err))
+		r.fail(syntaxError(file, text, err))
 	}
 	c := converter{file: file, report: r, open: make(map[*yaml.Node]bool)}
 	n := c.node(doc.Content[0], 0)
@@ -111,22 +119,55 @@ func Parse(file string, text []byte, r *Report) *Node {
 	}
 	if n.Kind != Mapping {
 		r.fail(n.Pos, "", fmt.Sprintf("the file holds %s, not a map of keys", n.Kind), "begin with version: 1")
-		return empty
+		return nil
 	}
 	return n
 }
 
-func syntaxError(file string, err error) (at Pos, key, message, hint string) {
-	text := err.Error()
+// syntaxError turns an error of the YAML parser into a problem with a place.
+func syntaxError(file string, text []byte, err error) (at Pos, key, message, hint string) {
+	sentence := err.Error()
 	at = Pos{file, 1, 1}
-	if m := lineOfError.FindStringSubmatch(text); m != nil {
-		if line, err := strconv.Atoi(m[1]); err == nil && line > 0 {
-			at.Line = line
+	if m := lineOfError.FindStringSubmatch(sentence); m != nil {
+		sentence = strings.TrimPrefix(sentence, m[0])
+		line, _ := strconv.Atoi(m[1])
+		if lineTooSmall.MatchString(sentence) {
+			line++
 		}
-		text = strings.TrimPrefix(text, m[0])
+		at.Line = max(line, 1)
 	}
-	hint = "YAML: check indentation, colons and quotes at and above this line"
-	return at, "", "not readable: " + text, hint
+	if offset := offender(text, sentence); offset >= 0 {
+		at.Line = 1 + bytes.Count(text[:offset], []byte("\n"))
+	}
+	lines := bytes.Split(text, []byte("\n"))
+	at.Line = min(at.Line, len(lines))
+	line := lines[at.Line-1]
+	if blank := len(line) - len(bytes.TrimLeft(line, " ")); blank < len(line) {
+		at.Column = blank + 1
+	}
+	return at, "", "not readable: " + sentence, "YAML: check indentation, colons and quotes at and above this line"
+}
+
+// offender finds what the parser complains of without naming a line; -1 when
+// it names one.
+func offender(text []byte, sentence string) int {
+	switch m := unknownAnchor.FindStringSubmatch(sentence); {
+	case m != nil:
+		return bytes.Index(text, []byte("*"+m[1]))
+	case strings.HasPrefix(sentence, "control characters"):
+		if at := control.FindIndex(text); at != nil {
+			return at[0]
+		}
+	case strings.Contains(sentence, "UTF-8"):
+		for i := 0; i < len(text); {
+			c, size := utf8.DecodeRune(text[i:])
+			if c == utf8.RuneError && size == 1 {
+				return i
+			}
+			i += size
+		}
+	}
+	return -1
 }
 
 // converter turns YAML's nodes into ours: aliases and merge keys expanded,
@@ -144,7 +185,7 @@ func (c *converter) pos(y *yaml.Node) Pos { return Pos{c.file, max(y.Line, 1), m
 
 func (c *converter) node(y *yaml.Node, depth int) *Node {
 	n := &Node{Kind: Null, Pos: c.pos(y), tag: "!!null"}
-	if c.count++; c.count > NodesMax || depth > DepthMax || c.open[y] {
+	if c.count++; c.count > NodesMax || depth > DepthMax {
 		c.refuse(y, depth)
 		return n
 	}
@@ -152,6 +193,10 @@ func (c *converter) node(y *yaml.Node, depth int) *Node {
 	defer delete(c.open, y)
 	switch y.Kind {
 	case yaml.AliasNode:
+		if c.open[y.Alias] {
+			c.refuse(y, depth)
+			return n
+		}
 		return c.node(y.Alias, depth+1)
 	case yaml.ScalarNode:
 		n.Text, n.tag = y.Value, y.ShortTag()
@@ -178,7 +223,7 @@ func (c *converter) refuse(y *yaml.Node, depth int) {
 	c.over = true
 	message := fmt.Sprintf("more than %d values", NodesMax)
 	switch {
-	case c.open[y]:
+	case y.Kind == yaml.AliasNode:
 		message = "an alias refers to what it stands in"
 	case depth > DepthMax:
 		message = fmt.Sprintf("more than %d levels", DepthMax)

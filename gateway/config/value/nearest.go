@@ -6,7 +6,7 @@ const nearestLengthMax = 64
 // Nearest gives the word that is most like got: at most two slips away, or
 // three in longer words. False when none is.
 func Nearest(got string, words []string) (string, bool) {
-	if len(got) > nearestLengthMax {
+	if got == "" || len(got) > nearestLengthMax {
 		return "", false
 	}
 	best, distance := "", 0

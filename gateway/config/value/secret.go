@@ -159,7 +159,8 @@ func (s Secret) lookup(name string) (string, bool) {
 }
 
 func (s Secret) read(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// A pipe must not hold us up before guard has seen it.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
