@@ -145,6 +145,10 @@ func (s State) InSync() bool {
 	return s.Known && s.Phase == Idle && !s.Dirty && s.Record.Push == nil && s.Local.State.EqualFloat(s.Upstream.State)
 }
 
+// Awaits reports whether token is that of the get under way, so that its answer
+// is fresh.
+func (s State) Awaits(token string) bool { return s.Phase == Getting && token == s.token }
+
 // Event is something that happened.
 type Event interface{ event() }
 

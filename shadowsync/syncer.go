@@ -1,0 +1,285 @@
+package shadowsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/ids"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/gateway/topic"
+)
+
+// Defaults of Config.
+const (
+	shadowsMaxDefault = 10_000
+	inboxMaxDefault   = 1024
+	perSecondDefault  = 10
+)
+
+// workers is how many local reads and commits run at a time: enough for the
+// store to put them into one group.
+const workers = 8
+
+// turnsMin is how many shadows may be in a sync at a time, at the least.
+const turnsMin = 4
+
+// Config is what a Syncer depends on.
+type Config struct {
+	// Uplink is the name under which records are kept.
+	Uplink string
+	Selection
+	// MaxPerSecond bounds the requests to upstream; 0 is the default of 10.
+	MaxPerSecond float64
+	// ShadowsMax bounds the synced shadows (default 10 000): those above are
+	// counted and not synced. InboxMax bounds the upstream messages that wait
+	// (default 1024): at the limit they are dropped and all shadows compared
+	// again.
+	ShadowsMax, InboxMax int
+	// Wide subscribes to the shadows of all things with one filter; else there
+	// is one filter for each thing.
+	Wide bool
+	// Renew is called, at most once a minute, when a filter was added that the
+	// connection does not have yet: it should connect again. The shadows that
+	// need the filter wait for it. nil means that Subscribe works at once.
+	Renew func()
+}
+
+// Local is the local shadow service as sync needs it.
+type Local interface {
+	// Snapshot reads document and record of one shadow as of one commit.
+	Snapshot(ctx context.Context, key iot.ShadowKey, uplink string) (Snapshot, error)
+	// Commit does c in one transaction and gives the state after it. A document
+	// of another version is a Conflict error, one that is refused for good
+	// TooLarge or InvalidRequest.
+	Commit(ctx context.Context, key iot.ShadowKey, uplink string, c Write) (Snapshot, error)
+	// Each calls f with every shadow, tombstone and record of the uplink, and
+	// with the time of the last local change when it is known. A shadow may
+	// come twice.
+	Each(ctx context.Context, uplink string, f func(key iot.ShadowKey, changed time.Time) error) error
+}
+
+// Snapshot is a local shadow together with what the uplink keeps about it.
+type Snapshot struct {
+	// Doc is nil when there is no document.
+	Doc *doc.Shadow
+	// Version is the document's or the tombstone's.
+	Version int64
+	Record  []byte
+}
+
+// Write is one local step of a sync: all of it happens or nothing.
+type Write struct {
+	// IfVersion is the version the shadow must have; nil means any.
+	IfVersion *int64
+	Delete    bool
+	// Update is applied like any local update.
+	Update *doc.Request
+	// Record: nil keeps the one there is, an empty one removes it.
+	Record []byte
+}
+
+// Link is the connection to upstream as sync needs it.
+type Link interface {
+	// Publish sends at QoS 1; done is called once, with an error when it is not
+	// known to have arrived. An error of code TooLarge or InvalidRequest means
+	// that it never will.
+	Publish(topic string, payload []byte, done func(error))
+	// Subscribe makes take receive what comes under filter; upstream gets its
+	// acknowledgement after ack.
+	Subscribe(filter topic.Filter, take func(m iot.Message, ack func()))
+}
+
+// Syncer keeps the shadows of one uplink in sync. Safe for concurrent use.
+type Syncer struct {
+	cfg     Config
+	local   Local
+	link    Link
+	clk     clock.Clock
+	src     *ids.Source
+	figures *Figures
+	log     *slog.Logger
+
+	mail mailbox
+
+	mu       sync.Mutex
+	prepared []start
+	filters  map[topic.Filter]bool
+	status   map[iot.ShadowKey]Status
+	running  bool
+}
+
+// start is a shadow known when Run begins.
+type start struct {
+	key     iot.ShadowKey
+	changed time.Time
+}
+
+// New makes a Syncer. It starts nothing; call Prepare before the link runs,
+// connect Online, Offline and Hint, then Run.
+func New(cfg Config, local Local, link Link, clk clock.Clock, src *ids.Source, f *Figures, log *slog.Logger) (*Syncer, error) {
+	if cfg.Uplink == "" || cfg.Policy.Gateway == "" {
+		return nil, errors.New("shadow sync: the names of uplink and gateway are needed")
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.MaxPerSecond <= 0 {
+		cfg.MaxPerSecond = perSecondDefault
+	}
+	if cfg.ShadowsMax <= 0 {
+		cfg.ShadowsMax = shadowsMaxDefault
+	}
+	if cfg.InboxMax <= 0 {
+		cfg.InboxMax = inboxMaxDefault
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Syncer{
+		cfg: cfg, local: local, link: link, clk: clk, src: src, figures: f, log: log.With("uplink", cfg.Uplink),
+		filters: make(map[topic.Filter]bool), status: make(map[iot.ShadowKey]Status),
+	}
+	s.mail.init(cfg.InboxMax)
+	return s, nil
+}
+
+// Prepare reads which shadows there are and subscribes to what concerns them.
+// Call it before the link runs; Run does it when nobody has.
+func (s *Syncer) Prepare(ctx context.Context) error {
+	found := make(map[iot.ShadowKey]time.Time)
+	for _, key := range s.cfg.Exact() {
+		found[key] = time.Time{}
+	}
+	err := s.local.Each(ctx, s.cfg.Uplink, func(key iot.ShadowKey, changed time.Time) error {
+		if _, ok := s.cfg.For(key); !ok {
+			return nil
+		}
+		if at, known := found[key]; !known || at.Before(changed) {
+			found[key] = changed
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("shadow sync with uplink %q: %w", s.cfg.Uplink, err)
+	}
+	s.mu.Lock()
+	s.prepared = []start{}
+	for key, changed := range found {
+		s.prepared = append(s.prepared, start{key, changed})
+	}
+	all := s.prepared
+	s.mu.Unlock()
+	for _, one := range all {
+		s.subscribe(one.key.Thing)
+	}
+	return nil
+}
+
+// filterOf is the filter that brings the answers for the shadows of a thing.
+func (s *Syncer) filterOf(thing iot.ThingName) topic.Filter {
+	if s.cfg.Wide {
+		thing = "+"
+	}
+	return topic.Filter(topic.ShadowPrefix(iot.ShadowKey{Thing: thing}) + "/#")
+}
+
+// subscribe reports whether the filter of thing is a new one.
+func (s *Syncer) subscribe(thing iot.ThingName) bool {
+	filter := s.filterOf(thing)
+	s.mu.Lock()
+	known := s.filters[filter]
+	s.filters[filter] = true
+	s.mu.Unlock()
+	if !known {
+		s.link.Subscribe(filter, s.take)
+	}
+	return !known
+}
+
+// take receives a message of upstream. It never blocks.
+func (s *Syncer) take(m iot.Message, ack func()) {
+	r, ok := topic.ParseReserved(m.Topic)
+	if !ok || r.Kind != topic.ShadowAnswer || r.Answer == topic.Delta {
+		ack() // requests of others, and what sync does not use
+		return
+	}
+	if _, ok := s.cfg.For(r.Key); !ok {
+		ack()
+		return
+	}
+	if !s.mail.deliver(letter{key: r.Key, reserved: r, payload: m.Payload, ack: ack}) {
+		s.figures.dropped.Inc(s.cfg.Uplink)
+		ack()
+	}
+}
+
+// Online tells that the link stands. It never blocks.
+func (s *Syncer) Online() { s.mail.post(letter{event: Online{}}) }
+
+// Offline tells that the link is gone. It never blocks.
+func (s *Syncer) Offline() { s.mail.post(letter{event: Offline{}}) }
+
+// Hint tells that a local shadow now has version (0: not known), by somebody
+// other than this uplink. A lost hint costs time, not truth. It never blocks.
+func (s *Syncer) Hint(key iot.ShadowKey, version int64) {
+	if _, ok := s.cfg.For(key); ok {
+		s.mail.hint(key, version)
+	}
+}
+
+// Status is how one shadow does.
+type Status struct {
+	Thing  iot.ThingName  `json:"thing"`
+	Shadow iot.ShadowName `json:"shadow,omitempty"`
+	// State is synced, pending or blocked.
+	State string `json:"state"`
+	// Reason is why it is blocked.
+	Reason string `json:"reason,omitempty"`
+	// Conflicts counts since the start; Winner is that of the last.
+	Conflicts int    `json:"conflicts"`
+	Winner    string `json:"winner,omitempty"`
+	// Unresolved is set while the outcome of a push is not known.
+	Unresolved bool `json:"unresolved,omitempty"`
+	// Since is when both sides last agreed; zero when not since the start.
+	Since time.Time `json:"synced_at,omitzero"`
+}
+
+// The states of a shadow.
+const (
+	stateSynced  = "synced"
+	statePending = "pending"
+	stateBlocked = "blocked"
+)
+
+func statusOf(key iot.ShadowKey, s State) Status {
+	out := Status{Thing: key.Thing, Shadow: key.Shadow, State: statePending, Conflicts: s.Conflicts, Since: s.SyncedAt, Unresolved: s.Record.Push != nil}
+	if s.Conflicts > 0 {
+		out.Winner = s.Last.String()
+	}
+	switch {
+	case s.Up.Reason != "":
+		out.State, out.Reason = stateBlocked, s.Up.Reason
+	case s.Down.Reason != "":
+		out.State, out.Reason = stateBlocked, s.Down.Reason
+	case s.InSync():
+		out.State = stateSynced
+	}
+	return out
+}
+
+// Status tells how every shadow does, in no order.
+func (s *Syncer) Status() []Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Status, 0, len(s.status))
+	for _, one := range s.status {
+		out = append(out, one)
+	}
+	return out
+}
