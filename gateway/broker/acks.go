@@ -68,7 +68,7 @@ func (a *ackLine) close() {
 // finish is the done of House.Accept for p. It never blocks.
 func (p *pending) finish(err error) {
 	if err == nil {
-		p.settle(codeSuccess, false)
+		p.settle(wire.CodeSuccess, false)
 		return
 	}
 	p.settle(iot.CodeOf(err).ReasonCode(), p.c.version < 5)
@@ -90,7 +90,7 @@ func (p *pending) settle(code byte, mute bool) {
 	out := space[:0]
 	for ; a.head < len(a.line) && a.line[a.head].done; a.head++ {
 		if q := a.line[a.head]; !q.mute {
-			out = appendAck(out, q.kind, q.id, p.c.version, q.code)
+			out = wire.AppendAck(out, q.kind, q.id, p.c.version, q.code)
 		}
 		a.line[a.head] = nil
 	}
@@ -163,10 +163,10 @@ func (x *exchanges) release(id uint16) bool {
 
 // release answers PUBREL.
 func (c *client) release(id uint16) {
-	code := byte(codeSuccess)
+	code := byte(wire.CodeSuccess)
 	if !c.session.inbound.release(id) {
-		code = codeIDNotFound
+		code = wire.CodeIDNotFound
 	}
 	var space [8]byte
-	c.conn.Send(appendAck(space[:0], packets.Pubcomp, id, c.version, code), wire.Must)
+	c.conn.Send(wire.AppendAck(space[:0], packets.Pubcomp, id, c.version, code), wire.Must)
 }

@@ -26,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/ids"
@@ -168,7 +169,7 @@ type Broker struct {
 
 	index    *index
 	retained *retained
-	presence *presence
+	presence *lifecycle.Presence
 	sessions *sessions
 
 	serving  sync.WaitGroup // readers and writers of connections
@@ -190,7 +191,7 @@ func New(cfg Config, auth Authorizer, house House, clk clock.Clock, src *ids.Sou
 		lobby:    wire.NewLobby(lobbyTotal, lobbyPerAddress),
 		gate:     wire.NewGate(),
 		index:    newIndex(),
-		presence: newPresence(),
+		presence: lifecycle.NewPresence(),
 		sessions: newSessions(),
 		stopping: make(chan struct{}),
 		wakeup:   make(chan struct{}, 1),
@@ -245,7 +246,7 @@ func (b *Broker) Disconnect(id iot.ClientID, reason byte) bool {
 	if c == nil {
 		return false
 	}
-	c.stop(ending{code: reason, event: reasonAPI})
+	c.stop(ending{code: reason, event: lifecycle.API})
 	return true
 }
 

@@ -11,7 +11,9 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
+	"github.com/tidehold/tidehold/gateway/iot"
 )
 
 // ending says why a connection ends.
@@ -67,7 +69,7 @@ func keep(first byte) bool {
 func (c *client) stop(e ending) {
 	c.once.Do(func() {
 		c.end = e
-		if c.version == 5 && e.code != codeSuccess {
+		if c.version == 5 && e.code != wire.CodeSuccess {
 			c.conn.Send(c.encodeDisconnect(e), wire.Must)
 		}
 		close(c.stopped)
@@ -82,7 +84,7 @@ func (c *client) encodeDisconnect(e ending) []byte {
 		Mods: packets.Mods{DisallowProblemInfo: !c.problemInfo, MaxSize: uint32(c.maxPacket)},
 	}
 	pk.Properties.ReasonString = e.text
-	return encode(func(b *bytes.Buffer) error { return pk.DisconnectEncode(b) })
+	return wire.Encode(func(b *bytes.Buffer) error { return pk.DisconnectEncode(b) })
 }
 
 // run reads until the connection ends, and cleans up after it.
@@ -111,23 +113,23 @@ func readEnding(err error) ending {
 	var timeout net.Error
 	switch {
 	case errors.Is(err, wire.ErrTooLarge):
-		return ending{code: codeTooLarge, event: reasonClientError, text: err.Error()}
+		return ending{code: wire.CodeTooLarge, event: lifecycle.ClientError, text: err.Error()}
 	case errors.Is(err, wire.ErrMalformed):
-		return ending{code: codeMalformed, event: reasonClientError, text: err.Error()}
+		return ending{code: wire.CodeMalformed, event: lifecycle.ClientError, text: err.Error()}
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return ending{code: codeKeepAlive, event: reasonKeepAlive, text: "nothing heard for one and a half keep alive intervals"}
+		return ending{code: wire.CodeKeepAlive, event: lifecycle.KeepAlive, text: "nothing heard for one and a half keep alive intervals"}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return ending{event: reasonLost}
+		return ending{event: lifecycle.Lost}
 	}
-	return ending{event: reasonLost, text: err.Error()}
+	return ending{event: lifecycle.Lost, text: err.Error()}
 }
 
 func protocolError(text string) *ending {
-	return &ending{code: codeProtocol, event: reasonClientError, text: text}
+	return &ending{code: wire.CodeProtocol, event: lifecycle.ClientError, text: text}
 }
 
 func malformed(err error) *ending {
-	return &ending{code: codeMalformed, event: reasonClientError, text: err.Error()}
+	return &ending{code: wire.CodeMalformed, event: lifecycle.ClientError, text: err.Error()}
 }
 
 // packet acts on one packet; a result ends the connection.
@@ -159,7 +161,7 @@ func (c *client) packet(first byte, body []byte) *ending {
 
 // ack acts on the four acknowledgements.
 func (c *client) ack(kind byte, body []byte) *ending {
-	id, code, err := parseAck(body)
+	id, code, err := wire.ParseAck(body)
 	if err != nil {
 		return malformed(err)
 	}
@@ -179,7 +181,7 @@ func (c *client) ack(kind byte, body []byte) *ending {
 // disconnect acts on DISCONNECT (MQTT 5, 3.14).
 func (c *client) disconnect(fh packets.FixedHeader, body []byte) *ending {
 	pk := packets.Packet{FixedHeader: fh, ProtocolVersion: c.version}
-	if err := decode(pk.DisconnectDecode, body); err != nil {
+	if err := wire.Decode(pk.DisconnectDecode, body); err != nil {
 		return malformed(err)
 	}
 	if pk.Properties.SessionExpiryIntervalFlag {
@@ -189,7 +191,7 @@ func (c *client) disconnect(fh packets.FixedHeader, body []byte) *ending {
 		c.session.setExpiry(c, c.b.expiry(pk.Properties.SessionExpiryInterval))
 	}
 	const withWill = 0x04
-	return &ending{event: reasonClient, clean: pk.ReasonCode != withWill}
+	return &ending{event: lifecycle.Client, clean: pk.ReasonCode != withWill}
 }
 
 // pause waits for d or the end of the connection; false means the end.
@@ -201,5 +203,19 @@ func (c *client) pause(d time.Duration) bool {
 		return true
 	case <-c.stopped:
 		return false
+	}
+}
+
+// subject is the connection as lifecycle events name it.
+func (c *client) subject() lifecycle.Subject {
+	return lifecycle.Subject{
+		ID: c.public.ID, Principal: c.public.Principal, Session: c.public.Session, IP: c.public.RemoteIP, Version: c.visit,
+	}
+}
+
+// emit hands a lifecycle event to the house.
+func (b *Broker) emit(m iot.Message, ok bool) {
+	if ok {
+		b.house.Accept(m, ignore)
 	}
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"net"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/topic"
@@ -22,9 +24,6 @@ const (
 	packetSlack  = 8 << 10 // what a PUBLISH may have beside topic and payload
 )
 
-// shutdown ends everybody when the gateway stops.
-var shutdown = ending{code: codeShuttingDown, event: reasonServer, text: "the gateway stops"}
-
 // noProperties is an empty property block.
 var noProperties = []byte{0}
 
@@ -36,9 +35,9 @@ type refusal struct {
 }
 
 // serve is the life of one connection: CONNECT, then run.
-func (b *Broker) serve(l *listener, nc net.Conn, state *tls.ConnectionState, who *iot.Principal, guest *wire.Guest) {
-	c := b.newClient(l, nc, state)
-	_ = nc.SetReadDeadline(time.Now().Add(b.cfg.Limits.ConnectTimeout))
+func (b *Broker) serve(l *listener, a wire.Accepted) {
+	c := b.newClient(l, a.Conn, a.TLS)
+	_ = a.Conn.SetReadDeadline(time.Now().Add(b.cfg.Limits.ConnectTimeout))
 	first, body, err := c.read.Next(keep)
 	if err != nil || first != packets.Connect<<4 {
 		b.count.connects.Inc("no_connect")
@@ -47,7 +46,7 @@ func (b *Broker) serve(l *listener, nc net.Conn, state *tls.ConnectionState, who
 	}
 	pk, no := parseConnect(body)
 	if no == nil {
-		c.version, no = pk.ProtocolVersion, c.introduce(&pk, who)
+		c.version, no = pk.ProtocolVersion, c.introduce(&pk, a.Principal)
 	}
 	if no == nil {
 		no = c.admitted(&pk)
@@ -56,7 +55,7 @@ func (b *Broker) serve(l *listener, nc net.Conn, state *tls.ConnectionState, who
 		b.refuse(c, no)
 		return
 	}
-	guest.Leave()
+	a.Guest.Leave()
 	b.welcome(c, &pk)
 	c.run()
 }
@@ -76,31 +75,31 @@ func (b *Broker) newClient(l *listener, nc net.Conn, state *tls.ConnectionState)
 	}
 	c.public = Client{
 		Listener: l.cfg.Name, Auth: l.cfg.Auth, TLS: state,
-		RemoteIP: c.address.String(), Session: sessionToken(b.src.Bytes(12)),
+		RemoteIP: c.address.String(), Session: hex.EncodeToString(b.src.Bytes(16)),
 	}
 	return c
 }
 
 // parseConnect reads and checks what MQTT says about CONNECT (3.1).
 func parseConnect(body []byte) (pk packets.Packet, no *refusal) {
-	name, rest, ok := cutText(body)
+	name, rest, ok := wire.CutText(body)
 	if !ok || len(rest) < 2 || string(name) != "MQTT" && string(name) != "MQIsdp" {
-		return pk, &refusal{code: codeMalformed, reason: "malformed"}
+		return pk, &refusal{code: wire.CodeMalformed, reason: "malformed"}
 	}
 	if level := rest[0]; string(name) != "MQTT" || level != 4 && level != 5 {
-		return pk, &refusal{code: codeVersion, reason: "version"}
+		return pk, &refusal{code: wire.CodeVersion, reason: "version"}
 	}
 	pk.FixedHeader.Type = packets.Connect
-	if err := decode(pk.ConnectDecode, body); err != nil {
-		return pk, &refusal{code: codeMalformed, reason: "malformed", text: err.Error()}
+	if err := wire.Decode(pk.ConnectDecode, body); err != nil {
+		return pk, &refusal{code: wire.CodeMalformed, reason: "malformed", text: err.Error()}
 	}
 	p := &pk.Connect
 	switch {
 	case pk.ReservedBit != 0, p.WillQos > 2, !p.WillFlag && (p.WillQos > 0 || p.WillRetain),
 		pk.ProtocolVersion == 4 && p.PasswordFlag && !p.UsernameFlag:
-		return pk, &refusal{code: codeMalformed, reason: "malformed", text: "bad CONNECT flags"}
+		return pk, &refusal{code: wire.CodeMalformed, reason: "malformed", text: "bad CONNECT flags"}
 	case pk.Properties.AuthenticationMethod != "":
-		return pk, &refusal{code: codeAuthMethod, reason: "auth_method", text: "enhanced authentication is not offered"}
+		return pk, &refusal{code: wire.CodeAuthMethod, reason: "auth_method", text: "enhanced authentication is not offered"}
 	}
 	return pk, nil
 }
@@ -109,7 +108,7 @@ func parseConnect(body []byte) (pk packets.Packet, no *refusal) {
 func (c *client) introduce(pk *packets.Packet, who *iot.Principal) *refusal {
 	p := &pk.Connect
 	if p.ClientIdentifier == "" && pk.ProtocolVersion == 4 && !p.Clean || len(p.ClientIdentifier) > clientIDMax {
-		return &refusal{code: codeClientID, reason: "client_id", text: fmt.Sprintf("client id: want 1 to %d bytes", clientIDMax)}
+		return &refusal{code: wire.CodeClientID, reason: "client_id", text: fmt.Sprintf("client id: want 1 to %d bytes", clientIDMax)}
 	}
 	c.public.ID = iot.ClientID(p.ClientIdentifier)
 	if p.ClientIdentifier == "" {
@@ -164,14 +163,14 @@ func (b *Broker) expiry(seconds uint32) time.Duration {
 func (c *client) readWill(pk *packets.Packet) *refusal {
 	p := &pk.Connect
 	if _, err := topic.ParseName(p.WillTopic); err != nil {
-		return &refusal{code: codeTopicInvalid, reason: "will", text: err.Error()}
+		return &refusal{code: wire.CodeTopicInvalid, reason: "will", text: err.Error()}
 	}
 	if p.WillQos > c.b.cfg.Limits.MaxQoS {
-		return &refusal{code: codeQoSNotSupported, reason: "will", text: "QoS of the will is not supported"}
+		return &refusal{code: wire.CodeQoSNotSupported, reason: "will", text: "QoS of the will is not supported"}
 	}
 	var props *iot.Properties
 	if pk.ProtocolVersion == 5 {
-		props = properties(&p.WillProperties)
+		props = wire.PropertiesOf(&p.WillProperties)
 		c.willDelay = time.Duration(p.WillProperties.WillDelayInterval) * time.Second
 	}
 	origin := c.origin()
@@ -187,13 +186,13 @@ func (c *client) admitted(pk *packets.Packet) *refusal {
 	b := c.b
 	if limit := b.cfg.Limits.MaxConnections; limit > 0 && int(b.count.connections.Load()) >= limit &&
 		b.sessions.connected(c.public.ID) == nil {
-		return &refusal{code: codeQuota, reason: "max_connections", text: "the limit of connections is reached"}
+		return &refusal{code: wire.CodeQuota, reason: "max_connections", text: "the limit of connections is reached"}
 	}
 	if err := b.auth.Connect(&c.public, pk.Connect.Password); err != nil {
 		b.gate.Failed(c.address, time.Now())
 		b.count.failures.Inc(c.public.Listener, "connect")
 		b.denied("connect", c, "", err)
-		b.connectFailedEvent(c)
+		b.emit(lifecycle.ConnectFailed(c.subject(), b.clk.Now()))
 		return &refusal{code: denialCode(err), reason: "denied", text: iot.MessageOf(err)}
 	}
 	will := c.public.Will
@@ -210,7 +209,7 @@ func (c *client) admitted(pk *packets.Packet) *refusal {
 	}
 	if err != nil {
 		b.denied("will", c, will.Topic, err)
-		b.connectFailedEvent(c)
+		b.emit(lifecycle.ConnectFailed(c.subject(), b.clk.Now()))
 		return &refusal{code: code, reason: "will", text: err.Error()}
 	}
 	return nil
@@ -223,7 +222,7 @@ func (b *Broker) refuse(c *client, no *refusal) {
 		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: no.code,
 			Mods: packets.Mods{DisallowProblemInfo: !c.problemInfo, MaxSize: uint32(c.maxPacket)}}
 		pk.Properties.ReasonString = no.text
-		c.conn.Send(encode(func(w *bytes.Buffer) error { return pk.ConnackEncode(w) }), wire.Must)
+		c.conn.Send(wire.Encode(func(w *bytes.Buffer) error { return pk.ConnackEncode(w) }), wire.Must)
 	} else if code := b.oldCode(no.code); code != 0 {
 		c.conn.Send([]byte{packets.Connack << 4, 2, 0, code}, wire.Must)
 	}
@@ -234,15 +233,15 @@ func (b *Broker) refuse(c *client, no *refusal) {
 // connection is closed without a word (MQTT 3.1.1, 3.2.2.3).
 func (b *Broker) oldCode(code byte) byte {
 	switch code {
-	case codeVersion:
+	case wire.CodeVersion:
 		return 1
-	case codeClientID:
+	case wire.CodeClientID:
 		return 2
-	case codeUnavailable, codeQuota, codeConnectionRate:
+	case wire.CodeUnavailable, wire.CodeQuota, wire.CodeConnectionRate:
 		return 3
-	case codeCredentials:
+	case wire.CodeCredentials:
 		return 4
-	case codeMalformed, codeProtocol:
+	case wire.CodeMalformed, wire.CodeProtocol:
 		return 0
 	}
 	return b.cfg.ConnackDenied
@@ -269,10 +268,10 @@ func (b *Broker) welcome(c *client, pk *packets.Packet) {
 				ack.Properties.SessionExpiryInterval, ack.Properties.SessionExpiryIntervalFlag = granted, true
 			}
 		}
-		return encode(func(w *bytes.Buffer) error { return ack.ConnackEncode(w) })
+		return wire.Encode(func(w *bytes.Buffer) error { return ack.ConnackEncode(w) })
 	})
-	c.visit = b.presence.come(c.public.ID, time.Now())
-	b.connectedEvent(c, c.visit)
+	c.visit = b.presence.Come(c.public.ID, time.Now())
+	b.emit(lifecycle.Connected(c.subject(), b.clk.Now()))
 	select {
 	case <-b.stopping: // Run may not have seen this one
 		c.stop(shutdown)

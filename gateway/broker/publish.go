@@ -1,13 +1,14 @@
 package broker
 
 import (
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
+	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
@@ -26,7 +27,7 @@ type checkedTopic struct {
 
 // publish takes a PUBLISH in; a result ends the connection.
 func (c *client) publish(fh packets.FixedHeader, body []byte) *ending {
-	p, err := parsePublish(body, fh.Qos, c.version)
+	p, err := wire.ParsePublish(body, fh.Qos, c.version)
 	if err != nil {
 		return malformed(err)
 	}
@@ -35,11 +36,11 @@ func (c *client) publish(fh packets.FixedHeader, body []byte) *ending {
 	}
 	limits := &c.b.cfg.Limits
 	switch {
-	case limits.MaxPayload > 0 && len(p.payload) > limits.MaxPayload:
-		return &ending{code: codeTooLarge, event: reasonClientError,
-			text: fmt.Sprintf("payload of %d bytes; the maximum is %d", len(p.payload), limits.MaxPayload)}
+	case limits.MaxPayload > 0 && len(p.Payload) > limits.MaxPayload:
+		return &ending{code: wire.CodeTooLarge, event: lifecycle.ClientError,
+			text: fmt.Sprintf("payload of %d bytes; the maximum is %d", len(p.Payload), limits.MaxPayload)}
 	case fh.Qos > limits.MaxQoS:
-		return &ending{code: codeQoSNotSupported, event: reasonClientError,
+		return &ending{code: wire.CodeQoSNotSupported, event: lifecycle.ClientError,
 			text: fmt.Sprintf("QoS %d; the maximum is %d", fh.Qos, limits.MaxQoS)}
 	}
 	if e := c.throttle(len(body)); e != nil {
@@ -47,38 +48,38 @@ func (c *client) publish(fh packets.FixedHeader, body []byte) *ending {
 	}
 	c.tally.received[fh.Qos]++
 	if code, err := c.refusal(fh, p); err != nil {
-		return c.deny(fh, p.id, code, err)
+		return c.deny(fh, p.ID, code, err)
 	}
 	return c.accept(fh, p)
 }
 
 // name resolves the topic of p into c.topic: by alias, by memory, or afresh.
-func (c *client) name(p *published) *ending {
-	if p.props != nil {
-		if len(p.props.SubscriptionIdentifier) > 0 {
+func (c *client) name(p *wire.Published) *ending {
+	if p.Props != nil {
+		if len(p.Props.SubscriptionIdentifier) > 0 {
 			return protocolError("subscription identifier in a PUBLISH of a client")
 		}
-		if strings.ContainsAny(p.props.ResponseTopic, "+#") {
+		if strings.ContainsAny(p.Props.ResponseTopic, "+#") {
 			return protocolError("response topic with a wildcard")
 		}
-		if p.props.TopicAliasFlag {
+		if p.Props.TopicAliasFlag {
 			return c.aliased(p)
 		}
 	}
-	if len(p.topic) == 0 {
+	if len(p.Topic) == 0 {
 		return protocolError("PUBLISH without topic")
 	}
-	c.check(p.topic)
+	c.check(p.Topic)
 	return nil
 }
 
-func (c *client) aliased(p *published) *ending {
-	alias := p.props.TopicAlias
+func (c *client) aliased(p *wire.Published) *ending {
+	alias := p.Props.TopicAlias
 	if alias == 0 || alias > aliasMax {
-		return &ending{code: codeAliasInvalid, event: reasonClientError,
+		return &ending{code: wire.CodeAliasInvalid, event: lifecycle.ClientError,
 			text: fmt.Sprintf("topic alias %d; want 1 to %d", alias, aliasMax)}
 	}
-	if len(p.topic) == 0 {
+	if len(p.Topic) == 0 {
 		known, ok := c.aliases[alias]
 		if !ok {
 			return protocolError("unknown topic alias")
@@ -86,7 +87,7 @@ func (c *client) aliased(p *published) *ending {
 		c.check([]byte(known))
 		return nil
 	}
-	c.check(p.topic)
+	c.check(p.Topic)
 	if c.aliases == nil {
 		c.aliases = make(map[uint16]string)
 	}
@@ -102,7 +103,7 @@ func (c *client) check(name []byte) {
 	}
 	c.topic = checkedTopic{name: string(name), reserved: name[0] == '$'}
 	if _, err := topic.ParseName(c.topic.name); err != nil {
-		c.topic.code, c.topic.refusal = codeTopicInvalid, iot.Errorf(iot.InvalidRequest, "%v", err)
+		c.topic.code, c.topic.refusal = wire.CodeTopicInvalid, iot.Errorf(iot.InvalidRequest, "%v", err)
 		return
 	}
 	c.topic.code, c.topic.refusal = c.b.judgeTopic(c.topic.name)
@@ -113,7 +114,7 @@ func (b *Broker) judgeTopic(name string) (byte, *iot.Error) {
 	counted := name
 	if r, ok := topic.ParseReserved(name); ok {
 		if !r.ClientMayPublish() {
-			return codeNotAuthorized, iot.Errorf(iot.Forbidden, "topic %q is reserved; clients may not publish to it", name)
+			return wire.CodeNotAuthorized, iot.Errorf(iot.Forbidden, "topic %q is reserved; clients may not publish to it", name)
 		}
 		if r.Kind == topic.BasicIngest {
 			counted = r.Rest // its prefix does not count, as in AWS
@@ -122,24 +123,24 @@ func (b *Broker) judgeTopic(name string) (byte, *iot.Error) {
 	l := &b.cfg.Limits
 	switch {
 	case l.MaxTopicBytes > 0 && len(counted) > l.MaxTopicBytes:
-		return codeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d bytes; the maximum is %d", len(counted), l.MaxTopicBytes)
+		return wire.CodeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d bytes; the maximum is %d", len(counted), l.MaxTopicBytes)
 	case l.MaxTopicLevels > 0 && topic.Levels(counted) > l.MaxTopicLevels:
-		return codeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d levels; the maximum is %d", topic.Levels(counted), l.MaxTopicLevels)
+		return wire.CodeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d levels; the maximum is %d", topic.Levels(counted), l.MaxTopicLevels)
 	}
 	return 0, nil
 }
 
 // refusal tells why this message may not be published, if so.
-func (c *client) refusal(fh packets.FixedHeader, p published) (byte, error) {
+func (c *client) refusal(fh packets.FixedHeader, p wire.Published) (byte, error) {
 	if c.topic.refusal != nil {
 		return c.topic.code, c.topic.refusal
 	}
 	if err := c.b.auth.Publish(&c.public, c.topic.name, fh.Retain); err != nil {
 		return denialCode(err), err
 	}
-	if fh.Retain && !c.topic.reserved && c.version == 5 && !c.b.retained.fits(c.topic.name, len(p.payload), c.public.Principal) {
+	if fh.Retain && !c.topic.reserved && c.version == 5 && !c.b.retained.fits(c.topic.name, len(p.Payload), c.public.Principal) {
 		c.b.count.dropped.Inc("retained_limit")
-		return codeQuota, errRetainedFull
+		return wire.CodeQuota, errRetainedFull
 	}
 	return 0, nil
 }
@@ -150,7 +151,7 @@ func denialCode(err error) byte {
 	if code := iot.CodeOf(err); code != iot.Internal {
 		return code.ReasonCode()
 	}
-	return codeNotAuthorized
+	return wire.CodeNotAuthorized
 }
 
 // deny answers a refused PUBLISH by the table of security.md 1.6: `aws` closes
@@ -161,19 +162,19 @@ func (c *client) deny(fh packets.FixedHeader, id uint16, code byte, err error) *
 	lenient := c.b.cfg.OnDenied == "lenient" || err == errRetainedFull
 	answer := code
 	if c.version < 5 {
-		answer = codeSuccess
+		answer = wire.CodeSuccess
 	}
 	if fh.Qos > 0 && (lenient || c.version == 5) {
 		q := c.pending(fh.Qos, id)
 		if !c.acks.join(q) {
-			return &ending{event: reasonLost}
+			return &ending{event: lifecycle.Lost}
 		}
 		q.settle(answer, false)
 	}
 	if lenient {
 		return nil
 	}
-	return &ending{code: code, event: reasonAuth, text: err.Error()}
+	return &ending{code: code, event: lifecycle.Auth, text: err.Error()}
 }
 
 func (c *client) pending(qos byte, id uint16) *pending {
@@ -185,18 +186,18 @@ func (c *client) pending(qos byte, id uint16) *pending {
 }
 
 // accept hands a message that may be published to the house.
-func (c *client) accept(fh packets.FixedHeader, p published) *ending {
+func (c *client) accept(fh packets.FixedHeader, p wire.Published) *ending {
 	m := iot.Message{
-		Topic: c.topic.name, Payload: p.payload, QoS: fh.Qos, Retain: fh.Retain,
-		Properties: properties(p.props), Arrived: c.b.clk.Now(), Origin: c.origin(),
+		Topic: c.topic.name, Payload: p.Payload, QoS: fh.Qos, Retain: fh.Retain,
+		Properties: wire.PropertiesOf(p.Props), Arrived: c.b.clk.Now(), Origin: c.origin(),
 	}
 	if fh.Qos == 0 {
 		c.b.house.Accept(m, ignore)
 		return nil
 	}
-	q := c.pending(fh.Qos, p.id)
+	q := c.pending(fh.Qos, p.ID)
 	if !c.acks.join(q) {
-		return &ending{event: reasonLost}
+		return &ending{event: lifecycle.Lost}
 	}
 	if fh.Qos == 1 {
 		c.b.house.Accept(m, q.finish)
@@ -204,7 +205,7 @@ func (c *client) accept(fh packets.FixedHeader, p published) *ending {
 	}
 	inbound := c.session.inbound
 	if ex, fresh := inbound.begin(q); fresh {
-		c.b.house.Accept(m, func(err error) { inbound.finish(ex, p.id, err) })
+		c.b.house.Accept(m, func(err error) { inbound.finish(ex, p.ID, err) })
 	}
 	return nil
 }
@@ -226,16 +227,13 @@ func (c *client) throttle(n int) *ending {
 	}
 	wait, over := c.pace.take(time.Now(), n)
 	if over {
-		return &ending{code: codeQuota, event: reasonThrottled, text: "publish rate exceeded for 10 s"}
+		return &ending{code: wire.CodeQuota, event: lifecycle.Throttled, text: "publish rate exceeded for 10 s"}
 	}
 	if wait > 0 {
 		c.b.count.throttled.Inc()
 		if !c.pause(wait) {
-			return &ending{event: reasonLost}
+			return &ending{event: lifecycle.Lost}
 		}
 	}
 	return nil
 }
-
-// sessionToken makes an identifier for events out of random bytes.
-func sessionToken(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

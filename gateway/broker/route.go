@@ -97,10 +97,10 @@ func (c *client) send(o outgoing, id uint16, dup bool, class wire.Class, now tim
 	if c.version == 5 {
 		props = noProperties
 		if o.Properties != nil || len(o.ids) > 0 {
-			props = encodeProperties(o.Properties, o.left(now), o.ids)
+			props = wire.EncodeProperties(o.Properties, o.left(now), o.ids)
 		}
 	}
-	total, remaining := publishSize(o.Topic, o.qos, props, o.Payload)
+	total, remaining := wire.PublishSize(o.Topic, o.qos, props, o.Payload)
 	if c.maxPacket > 0 && total > c.maxPacket {
 		c.b.count.dropped.Inc("too_large")
 		return tooLarge
@@ -116,7 +116,7 @@ func (c *client) send(o outgoing, id uint16, dup bool, class wire.Class, now tim
 	if !ok {
 		return noRoom
 	}
-	c.conn.End(appendPublish(buf, first, remaining, o.Topic, id, props, o.Payload))
+	c.conn.End(wire.AppendPublish(buf, first, remaining, o.Topic, id, props, o.Payload))
 	c.b.count.sentNow[o.qos].Add(1)
 	return sent
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
 )
@@ -150,7 +151,7 @@ func (s *session) discard(reason string) {
 // hurry disconnects a client that acknowledges nothing while messages wait.
 func (s *session) hurry(c *client, now time.Time) {
 	if s.waiting.len() > 0 && len(s.flight) > 0 && now.Sub(s.heard) > ackPatience {
-		c.stop(ending{code: codeQuota, event: reasonServer, text: "acknowledges nothing while messages wait"})
+		c.stop(ending{code: wire.CodeQuota, event: lifecycle.Server, text: "acknowledges nothing while messages wait"})
 	}
 }
 
@@ -178,7 +179,7 @@ func (s *session) resend(c *client, now time.Time) bool {
 	f := &s.flight[s.fresh]
 	if f.received {
 		var space [8]byte
-		c.conn.Send(appendAck(space[:0], packets.Pubrel, f.id, c.version, codeSuccess), wire.Must)
+		c.conn.Send(wire.AppendAck(space[:0], packets.Pubrel, f.id, c.version, wire.CodeSuccess), wire.Must)
 		s.fresh++
 		return true
 	}
@@ -278,18 +279,18 @@ func (s *session) acknowledged(c *client, id uint16) {
 // one that we forgot (MQTT 5, 3.6.2.1).
 func (s *session) received(c *client, id uint16, code byte) {
 	s.step(c, id, func(i int) {
-		answer := byte(codeSuccess)
+		answer := byte(wire.CodeSuccess)
 		switch {
 		case i < 0 || s.flight[i].qos != 2:
-			answer = codeIDNotFound
-		case code >= codeUnspecified:
+			answer = wire.CodeIDNotFound
+		case code >= wire.CodeUnspecified:
 			s.land(i)
 			return
 		default:
 			s.flight[i].received = true
 		}
 		var space [8]byte
-		c.conn.Send(appendAck(space[:0], packets.Pubrel, id, c.version, answer), wire.Must)
+		c.conn.Send(wire.AppendAck(space[:0], packets.Pubrel, id, c.version, answer), wire.Must)
 	})
 }
 

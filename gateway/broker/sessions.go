@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
+	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
 )
 
@@ -140,7 +142,7 @@ func (b *Broker) evict(s *session) {
 	if old == nil {
 		return
 	}
-	old.stop(ending{code: codeTakenOver, event: reasonDuplicate, text: "another connection uses this client id"})
+	old.stop(ending{code: wire.CodeTakenOver, event: lifecycle.Duplicate, text: "another connection uses this client id"})
 	t := time.NewTimer(takeoverPatience)
 	defer t.Stop()
 	select {
@@ -171,8 +173,8 @@ func (b *Broker) leave(c *client) {
 	if due != nil {
 		b.sendWill(due)
 	}
-	b.presence.leave(c.public.ID, now, c.public.SessionExpiry)
-	b.disconnectedEvent(c, c.visit)
+	b.presence.Leave(c.public.ID, now, c.public.SessionExpiry)
+	b.emit(lifecycle.Disconnected(c.subject(), c.end.event, b.clk.Now()))
 	b.count.connections.Add(-1)
 	b.log.Debug("client disconnected", "client", c.public.ID, "reason", c.end.event, "err", c.end.text)
 }
@@ -180,7 +182,7 @@ func (b *Broker) leave(c *client) {
 // willOf is the will that the end of c calls for. A stop of the gateway calls
 // for none: everybody here is gone then.
 func (b *Broker) willOf(c *client) *lastWill {
-	if c.end.clean || c.public.Will == nil || c.end.code == codeShuttingDown {
+	if c.end.clean || c.public.Will == nil || c.end.code == wire.CodeShuttingDown {
 		return nil
 	}
 	public := c.public // the connection itself need not wait with its will

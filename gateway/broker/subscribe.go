@@ -7,6 +7,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
@@ -26,7 +27,7 @@ func parseFilter(text string) (filter, error) {
 		var ok bool
 		f.share, rest, ok = strings.Cut(rest, "/")
 		if !ok || f.share == "" || strings.ContainsAny(f.share, "+#") {
-			return f, errDecode
+			return f, wire.ErrDecode
 		}
 	}
 	var err error
@@ -45,7 +46,7 @@ type request struct {
 // subscribe acts on SUBSCRIBE (MQTT 5, 3.8).
 func (c *client) subscribe(fh packets.FixedHeader, body []byte) *ending {
 	pk := packets.Packet{FixedHeader: fh, ProtocolVersion: c.version}
-	if err := decode(pk.SubscribeDecode, body); err != nil {
+	if err := wire.Decode(pk.SubscribeDecode, body); err != nil {
 		return malformed(err)
 	}
 	if pk.PacketID == 0 || len(pk.Filters) == 0 {
@@ -62,7 +63,7 @@ func (c *client) subscribe(fh packets.FixedHeader, body []byte) *ending {
 		}
 		requests[i] = c.judge(sub)
 		if limit > 0 && len(pk.Filters) > limit {
-			requests[i].code = codeQuota
+			requests[i].code = wire.CodeQuota
 		}
 	}
 	c.session.subscribe(c, pk.PacketID, requests)
@@ -82,7 +83,7 @@ func (c *client) judge(sub packets.Subscription) request {
 	case err != nil,
 		l.MaxTopicBytes > 0 && len(f.topic) > l.MaxTopicBytes,
 		l.MaxTopicLevels > 0 && topic.Levels(string(f.topic)) > l.MaxTopicLevels:
-		q.code = codeFilterInvalid
+		q.code = wire.CodeFilterInvalid
 		return q
 	}
 	if err := c.b.auth.Subscribe(&c.public, f.text); err != nil {
@@ -105,17 +106,17 @@ func (s *session) subscribe(c *client, id uint16, requests []request) {
 	codes := make([]byte, len(requests))
 	for i := range requests {
 		q := &requests[i]
-		if q.code < codeUnspecified {
+		if q.code < wire.CodeUnspecified {
 			s.enter(q)
 		}
-		if codes[i] = q.code; c.version < 5 && q.code >= codeUnspecified {
-			codes[i] = codeUnspecified
+		if codes[i] = q.code; c.version < 5 && q.code >= wire.CodeUnspecified {
+			codes[i] = wire.CodeUnspecified
 		}
 	}
 	c.answer(packets.Suback, id, codes)
 	now := time.Now()
 	for _, q := range requests {
-		if q.code < codeUnspecified {
+		if q.code < wire.CodeUnspecified {
 			s.sendRetained(q, now)
 		}
 	}
@@ -125,7 +126,7 @@ func (s *session) enter(q *request) {
 	old, had := s.subs[q.filter.text]
 	limit := s.b.cfg.Limits.MaxSubscriptionsPerClient
 	if !had && (limit > 0 && len(s.subs) >= limit || s.b.index.len() >= s.b.cfg.MaxSubscriptions) {
-		q.code = codeQuota
+		q.code = wire.CodeQuota
 		return
 	}
 	q.fresh = !had
@@ -158,13 +159,13 @@ func (c *client) answer(kind byte, id uint16, codes []byte) {
 	if kind == packets.Unsuback {
 		encoder = pk.UnsubackEncode
 	}
-	c.conn.Send(encode(func(b *bytes.Buffer) error { return encoder(b) }), wire.Must)
+	c.conn.Send(wire.Encode(func(b *bytes.Buffer) error { return encoder(b) }), wire.Must)
 }
 
 // unsubscribe acts on UNSUBSCRIBE.
 func (c *client) unsubscribe(fh packets.FixedHeader, body []byte) *ending {
 	pk := packets.Packet{FixedHeader: fh, ProtocolVersion: c.version}
-	if err := decode(pk.UnsubscribeDecode, body); err != nil {
+	if err := wire.Decode(pk.UnsubscribeDecode, body); err != nil {
 		return malformed(err)
 	}
 	if pk.PacketID == 0 || len(pk.Filters) == 0 {
@@ -176,12 +177,12 @@ func (c *client) unsubscribe(fh packets.FixedHeader, body []byte) *ending {
 		if c.session.unsubscribe(c, sub.Filter) {
 			removed = append(removed, sub.Filter)
 		} else {
-			codes[i] = codeNoSubscription
+			codes[i] = wire.CodeNoSubscription
 		}
 	}
 	c.answer(packets.Unsuback, pk.PacketID, codes)
 	if len(removed) > 0 {
-		c.b.subscriptionEvent("unsubscribed", c, removed)
+		c.b.emit(lifecycle.Unsubscribed(c.subject(), removed, c.b.clk.Now()))
 	}
 	return nil
 }
@@ -203,11 +204,11 @@ func (s *session) unsubscribe(c *client, text string) bool {
 func (b *Broker) subscribed(c *client, requests []request) {
 	var granted []string
 	for _, q := range requests {
-		if q.code < codeUnspecified {
+		if q.code < wire.CodeUnspecified {
 			granted = append(granted, q.filter.text)
 		}
 	}
 	if len(granted) > 0 {
-		b.subscriptionEvent("subscribed", c, granted)
+		b.emit(lifecycle.Subscribed(c.subject(), granted, b.clk.Now()))
 	}
 }

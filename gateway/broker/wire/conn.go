@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	writeTimeout = 20 * time.Second      // a peer that takes nothing for so long is gone
+	writeTimeout = 20 * time.Second      // a peer that takes less than a piece in it is gone
+	writePiece   = 64 << 10              // bytes per write: what is out no longer counts
 	closeFlush   = 50 * time.Millisecond // what the last packets get to leave
 	drainMax     = 256 << 10             // unread bytes swallowed so that no reset kills the last packet
 )
@@ -48,7 +49,6 @@ type Conn struct {
 	mu       sync.Mutex
 	buf      []byte // waits for the writer
 	inHand   int    // bytes the writer is writing
-	charged  int    // booked in the budget by buf
 	running  bool
 	closed   bool
 	wantRoom bool
@@ -57,7 +57,7 @@ type Conn struct {
 // NewConn wraps c.
 func NewConn(c net.Conn, opt Options) *Conn { return &Conn{net: c, opt: opt} }
 
-// Begin locks the buffer for one packet of n bytes and gives the slice to
+// Begin locks the buffer for one packet of exactly n bytes and gives the slice to
 // append it to; the caller must call End at once. False: refused by class.
 func (c *Conn) Begin(n int, class Class) ([]byte, bool) {
 	c.mu.Lock()
@@ -86,7 +86,6 @@ func (c *Conn) Begin(n int, class Class) ([]byte, bool) {
 	case class != May:
 		c.opt.Budget.Force(n)
 	}
-	c.charged += n
 	if c.buf == nil {
 		c.buf = c.opt.Budget.buffer()
 	}
@@ -127,6 +126,16 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	return c.net.SetReadDeadline(t)
 }
 
+// SetWriteDeadline bounds the next write; after Close it changes nothing.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return c.net.SetWriteDeadline(t)
+}
+
 // Closed reports whether Close was called or writing failed.
 func (c *Conn) Closed() bool {
 	c.mu.Lock()
@@ -156,57 +165,65 @@ func (c *Conn) wake() {
 func (c *Conn) write() {
 	var spare []byte
 	for {
-		out, charged, closed := c.take(&spare)
+		out, closed := c.take(&spare)
+		if out == nil && closed {
+			c.finish(nil)
+		}
 		if out == nil {
 			c.opt.Budget.recycle(spare)
-			if closed {
-				c.finish(nil)
-			}
 			return
 		}
-		if !closed {
-			_ = c.net.SetWriteDeadline(time.Now().Add(writeTimeout))
-		}
-		_, err := c.net.Write(out)
-		c.opt.Budget.Give(charged)
-		if err != nil {
+		if err := c.writeAll(out); err != nil {
 			c.fail(err)
 			return
 		}
-		c.opt.Idle(len(out))
-		spare = out[:0]
-		if cap(spare) > bufferMax {
+		if spare = out[:0]; cap(spare) > bufferMax {
 			spare = nil
-		}
-		if c.settle() {
-			c.opt.Room()
 		}
 	}
 }
 
+// writeAll writes out piece by piece. A connection that is closed has its
+// deadline already.
+func (c *Conn) writeAll(out []byte) error {
+	for len(out) > 0 {
+		piece := out[:min(len(out), writePiece)]
+		_ = c.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if _, err := c.net.Write(piece); err != nil {
+			return err
+		}
+		c.opt.Budget.Give(len(piece))
+		c.opt.Idle(len(piece))
+		if c.settle(len(piece)) {
+			c.opt.Room()
+		}
+		out = out[len(piece):]
+	}
+	return nil
+}
+
 // take swaps the buffers; nil ends the writer.
-func (c *Conn) take(spare *[]byte) (out []byte, charged int, closed bool) {
+func (c *Conn) take(spare *[]byte) (out []byte, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.buf) == 0 {
 		c.running = false
 		c.opt.Budget.recycle(c.buf)
 		c.buf = nil
-		return nil, 0, c.closed
+		return nil, c.closed
 	}
-	out, charged = c.buf, c.charged
-	c.buf, c.charged, c.inHand = *spare, 0, len(out)
+	out = c.buf
+	c.buf, c.inHand = *spare, len(out)
 	*spare = nil
-	return out, charged, c.closed
+	return out, c.closed
 }
 
-// settle books the bytes in hand as written and tells whether somebody waits
-// for room.
-func (c *Conn) settle() bool {
+// settle books n bytes as written and tells whether somebody waits for room.
+func (c *Conn) settle(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.inHand = 0
-	room := c.wantRoom && !c.closed && len(c.buf) <= c.opt.Limit/2
+	c.inHand -= n
+	room := c.wantRoom && !c.closed && len(c.buf)+c.inHand <= c.opt.Limit/2
 	if room {
 		c.wantRoom = false
 	}
@@ -217,8 +234,8 @@ func (c *Conn) settle() bool {
 func (c *Conn) fail(err error) {
 	c.mu.Lock()
 	c.closed, c.running = true, false
-	c.opt.Budget.Give(c.charged)
-	c.buf, c.charged, c.inHand = nil, 0, 0
+	c.opt.Budget.Give(len(c.buf) + c.inHand)
+	c.buf, c.inHand = nil, 0
 	c.mu.Unlock()
 	c.finish(err)
 }

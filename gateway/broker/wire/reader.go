@@ -119,12 +119,15 @@ func (r *Reader) fill() error {
 	if r.w == len(r.buf) && len(r.buf) < readBufferMax {
 		r.buf = make([]byte, 4*len(r.buf))
 	}
-	n, err := r.read(r.buf)
-	r.r, r.w = 0, n
-	if n > 0 {
-		return nil
+	for {
+		n, err := r.read(r.buf)
+		if r.r, r.w = 0, n; n > 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 func (r *Reader) read(p []byte) (int, error) {
