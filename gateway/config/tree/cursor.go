@@ -52,9 +52,6 @@ func Explain(read func(*Map)) []Entry {
 	return m.run.entries
 }
 
-// Path is the dotted path of the mapping.
-func (m *Map) Path() string { return m.path }
-
 // Has reports whether a key is written and not empty. It does not make the key
 // known.
 func (m *Map) Has(key string) bool {
@@ -213,21 +210,12 @@ func (m *Map) Optional(key string) (*Map, bool) {
 // Each reads the entries of a list of maps, in order; explaining, one of them.
 // It tells whether the list is written.
 func (m *Map) Each(key string, read func(*Map)) bool {
-	return m.each(key, "", read)
-}
-
-// EachRequired is Each for a list that must have an entry.
-func (m *Map) EachRequired(key string, read func(*Map)) bool {
-	return m.each(key, Required, read)
-}
-
-func (m *Map) each(key, def string, read func(*Map)) bool {
 	if m.run.explain {
 		m.asked = append(m.asked, key)
 		read(&Map{run: m.run, shape: join(m.shape, key) + "[]"})
 		return false
 	}
-	n := m.ask(key, "list", def)
+	n := m.ask(key, "list", "")
 	if n == nil {
 		return false
 	}

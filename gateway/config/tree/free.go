@@ -11,17 +11,8 @@ import (
 	"github.com/tidehold/tidehold/gateway/config/value"
 )
 
-// Free reads a value of any form as Go values: map[string]any, []any, string,
-// int, int64, float64, bool, nil.
-func (m *Map) Free(key, form string) any {
-	n := m.ask(key, form, "")
-	if n == nil {
-		return nil
-	}
-	return n.plain()
-}
-
-// FreeMap is Free for a map; nil when it is absent.
+// FreeMap reads a map of any form as Go values: map[string]any, []any, string,
+// int, float64, bool, nil; nil when it is absent.
 func (m *Map) FreeMap(key string) map[string]any {
 	n := m.ask(key, "map", "")
 	if n == nil {
@@ -34,7 +25,7 @@ func (m *Map) FreeMap(key string) map[string]any {
 	return n.plain().(map[string]any)
 }
 
-// FreeList is Free for a list; nil when it is absent.
+// FreeList is FreeMap for a list; nil when it is absent.
 func (m *Map) FreeList(key, form string) []any {
 	n := m.ask(key, form, "")
 	if n == nil {
