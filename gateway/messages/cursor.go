@@ -162,6 +162,8 @@ type Item struct {
 	Back bool
 	// Again says that the record was given before.
 	Again bool
+	// Note is the reader's own; it stays when the item is given again.
+	Note any
 
 	block   *block
 	i       int
@@ -260,12 +262,20 @@ func (c *cursor) leave(s *stream) {
 	s.b = nil
 }
 
-// Pending is how many records the cursor still has to deliver, and how many of
-// them are open.
-func (k *Cursor) Pending() (pending int64, open int) {
+// Standing is how a cursor stands at one moment.
+type Standing struct {
+	Tally
+	// Pending records are not delivered; Open of them are on their way.
+	Pending, Open int64
+	// LastSeq is the last number given to any record.
+	LastSeq uint64
+}
+
+// Standing tells how the cursor stands now.
+func (k *Cursor) Standing() Standing {
 	k.l.mu.Lock()
 	defer k.l.mu.Unlock()
-	return k.c.pending, k.c.open
+	return Standing{Tally: k.c.t, Pending: k.c.pending, Open: int64(k.c.open), LastSeq: k.l.next - 1}
 }
 
 // Ack says that the far side has the record. Unknown and repeated calls are

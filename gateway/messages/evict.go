@@ -369,6 +369,24 @@ func writeLoss(tx *store.Tx, x Loss) error {
 	return err
 }
 
+// announceLoss marks a loss as announced. What was added to it after x was read
+// becomes a loss of its own.
+func announceLoss(tx *store.Tx, x Loss) error {
+	var count int64
+	found, err := tx.QueryRow("SELECT count FROM loss WHERE id=? AND sent=0", []any{x.ID}, &count)
+	if err != nil || !found {
+		return err
+	}
+	_, err = tx.Exec(`INSERT INTO loss(cursor, reason, cls, inc, from_seq, to_seq, count, bytes, at_ms, sent)
+		SELECT cursor, reason, cls, inc, from_seq, to_seq, count-?2, max(0, bytes-?3), at_ms, 0 FROM loss WHERE id=?1 AND count>?2`,
+		x.ID, int64(x.Count), x.Bytes)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec("UPDATE loss SET count=?, bytes=?, sent=1 WHERE id=?", int64(x.Count), x.Bytes, x.ID)
+	return err
+}
+
 // trimLosses bounds the tables of what is only kept to be looked at.
 func trimLosses(tx *store.Tx, losses, quar int) error {
 	if losses > 0 {

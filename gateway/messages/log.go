@@ -106,7 +106,7 @@ type Batch struct {
 	Urgent bool
 	// LossSent and StartSent say which losses, and whether the start, the
 	// records announce: marked as announced in the same transaction.
-	LossSent  []int64
+	LossSent  []Loss
 	StartSent bool
 }
 

@@ -131,7 +131,7 @@ func (f *fixture) check() {
 // next gives the next item or fails.
 func next(t testing.TB, k *Cursor) *Item {
 	t.Helper()
-	it, err := k.Next(context.Background())
+	it, err := k.Next(context.Background(), true)
 	if err != nil {
 		t.Fatal(err)
 	}

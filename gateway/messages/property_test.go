@@ -175,8 +175,8 @@ func (m *model) finish(t *testing.T, f *fixture, name string, k *Cursor) {
 		put(m.delivered, name, it.Record.Seq)
 		k.Ack(it)
 	}
-	if pending, _ := k.Pending(); pending != 0 {
-		t.Errorf("cursor %s has %d pending and gives nothing", name, pending)
+	if s := k.Standing(); s.Pending != 0 || s.Open != 0 {
+		t.Errorf("cursor %s has %d pending, %d open, and gives nothing", name, s.Pending, s.Open)
 	}
 }
 

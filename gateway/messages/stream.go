@@ -21,12 +21,13 @@ type stream struct {
 var errMoving = errors.New("block is leaving")
 
 // Next gives the next record, nil when there is none now: Wake tells when to
-// ask again. It reads at most a few blocks.
-func (k *Cursor) Next(ctx context.Context) (*Item, error) {
+// ask again. Without backlog only what came after Begin is given, besides what
+// is given again. It reads at most a few blocks.
+func (k *Cursor) Next(ctx context.Context, backlog bool) (*Item, error) {
 	if it := k.nextAgain(); it != nil {
 		return it, nil
 	}
-	for _, lane := range k.lanes() {
+	for _, lane := range k.lanes(backlog) {
 		s, err := k.first(ctx, lane)
 		if errors.Is(err, errMoving) {
 			return nil, nil
@@ -63,7 +64,10 @@ func (k *Cursor) nextAgain() *Item {
 // lanes in the order in which they are asked: class 0 first; live before the
 // backlog, but when both have something they take turns, so that neither
 // starves.
-func (k *Cursor) lanes() [][]*stream {
+func (k *Cursor) lanes(backlog bool) [][]*stream {
+	if !backlog {
+		return [][]*stream{k.c.crit, k.c.live}
+	}
 	if k.c.turn {
 		return [][]*stream{k.c.crit, k.c.back, k.c.live}
 	}

@@ -280,8 +280,8 @@ func (l *Log) insertBlocks(tx *store.Tx, w *write) error {
 		}
 	}
 	for _, s := range w.apps {
-		for _, id := range s.LossSent {
-			if _, err := tx.Exec("UPDATE loss SET sent=1 WHERE id=?", id); err != nil {
+		for _, x := range s.LossSent {
+			if err := announceLoss(tx, x); err != nil {
 				return err
 			}
 		}
