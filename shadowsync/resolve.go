@@ -215,6 +215,10 @@ func (s *step) judge() {
 		if !u.Exists || u.Version != p.Version && !anyLeft(p.Changes, u.State) {
 			s.deletedEarlier()
 		}
+	case p.Version == 0 && !s.refused && s.recalls() && free(p.Changes, u.State):
+		s.count(Resent)
+		s.send()
+		return
 	case u.Exists && p.Version > 0 && u.Version == p.Version:
 	case s.policy.Marker && u.marks.Get(s.policy.Gateway).Exists():
 		if integer(u.marks.Get(s.policy.Gateway)) == int64(p.Seq) {
@@ -295,6 +299,23 @@ func shows(changes []Change, state doc.Value, removals bool) bool {
 		removals = removals && !state.Get(c.Path...).Exists()
 	}
 	return removals
+}
+
+// free reports whether nothing stands where the changes set something, so that
+// to make them blindly writes over nothing.
+func free(changes []Change, state doc.Value) bool {
+	_, after := sides(changes)
+	for _, leaf := range leavesOf(after) {
+		for n := range leaf {
+			if !object(state.Get(leaf[:n]...)) {
+				return false
+			}
+		}
+		if state.Get(leaf...).Exists() {
+			return false
+		}
+	}
+	return true
 }
 
 // anyLeft reports whether state still shows any of the old values.

@@ -287,6 +287,7 @@ func (o *owner) track(key iot.ShadowKey) *tracked {
 		o.figures.refused.Inc(o.cfg.Uplink)
 		return nil
 	}
+	policy.Gateway, policy.Upstream = o.cfg.Gateway, o.cfg.Upstream
 	o.order++
 	t := &tracked{key: key, policy: policy, order: o.order, at: -1}
 	o.shadows[key] = t

@@ -128,7 +128,7 @@ func (s *step) goOn() {
 		s.Dirty = false
 		s.started = s.at.Now
 		s.rest()
-	case s.Record.Push != nil && !s.refused && s.recalls():
+	case s.Record.Push != nil && !s.refused && s.recalls() && s.Record.Push.Version > 0:
 		s.count(Resent)
 		s.send()
 	case s.Record.Push != nil || !s.Known:
@@ -252,12 +252,13 @@ func (s *step) push(d decision) {
 }
 
 // recalls reports whether upstream repeats its answer to the push on record. A
-// delete and a new shadow carry no version: to send them again could undo what
-// came to be since, so their outcome is read from the document.
+// delete carries no version: to send it again could undo what came to be since,
+// so its outcome is read from the document. A new shadow carries none either,
+// and is sent again only after a look (see judge).
 func (s *step) recalls() bool {
 	p := s.Record.Push
 	age := s.at.Now.Sub(time.Unix(p.At, 0))
-	return s.policy.Answers && !p.Delete && p.Version > 0 && s.Record.Upstream == s.policy.Upstream &&
+	return s.policy.Answers && !p.Delete && s.Record.Upstream == s.policy.Upstream &&
 		age >= -time.Minute && age < answersKept
 }
 

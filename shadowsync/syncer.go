@@ -33,7 +33,14 @@ const turnsMin = 4
 type Config struct {
 	// Uplink is the name under which records are kept.
 	Uplink string
-	Selection
+	// Gateway is this gateway's id, Upstream the identity of the far side; they
+	// go into every policy.
+	Gateway, Upstream string
+	// For is the policy of a shadow, and whether it is synced at all. It must
+	// always give the same answer.
+	For func(iot.ShadowKey) (Policy, bool)
+	// Exact are shadows that are synced although nobody here has heard of them.
+	Exact []iot.ShadowKey
 	// MaxPerSecond bounds the requests to upstream; 0 is the default of 10.
 	MaxPerSecond float64
 	// ShadowsMax bounds the synced shadows (default 10 000): those above are
@@ -123,11 +130,8 @@ type start struct {
 // New makes a Syncer. It starts nothing; call Prepare before the link runs,
 // connect Online, Offline and Hint, then Run.
 func New(cfg Config, local Local, link Link, clk clock.Clock, src *ids.Source, f *Figures, log *slog.Logger) (*Syncer, error) {
-	if cfg.Uplink == "" || cfg.Policy.Gateway == "" {
-		return nil, errors.New("shadow sync: the names of uplink and gateway are needed")
-	}
-	if err := cfg.check(); err != nil {
-		return nil, err
+	if cfg.Uplink == "" || cfg.Gateway == "" || cfg.For == nil {
+		return nil, errors.New("shadow sync: the names of uplink and gateway and a policy are needed")
 	}
 	if cfg.MaxPerSecond <= 0 {
 		cfg.MaxPerSecond = perSecondDefault
@@ -153,7 +157,7 @@ func New(cfg Config, local Local, link Link, clk clock.Clock, src *ids.Source, f
 // Call it before the link runs; Run does it when nobody has.
 func (s *Syncer) Prepare(ctx context.Context) error {
 	found := make(map[iot.ShadowKey]time.Time)
-	for _, key := range s.cfg.Exact() {
+	for _, key := range s.cfg.Exact {
 		found[key] = time.Time{}
 	}
 	err := s.local.Each(ctx, s.cfg.Uplink, func(key iot.ShadowKey, changed time.Time) error {

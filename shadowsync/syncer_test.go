@@ -248,8 +248,7 @@ func inBubble(t *testing.T, change func(*Config), f func(b *bench)) {
 
 func (b *bench) run(t *testing.T, change func(*Config)) {
 	t.Helper()
-	cfg := Config{Uplink: "cloud", Selection: Selection{Policy: DefaultPolicy()}}
-	cfg.Policy.Gateway, cfg.Policy.Upstream = "gw", "sky"
+	cfg := Config{Uplink: "cloud", Gateway: "gw", Upstream: "sky", For: func(iot.ShadowKey) (Policy, bool) { return DefaultPolicy(), true }}
 	if change != nil {
 		change(&cfg)
 	}
@@ -285,7 +284,7 @@ func (b *bench) agree(t *testing.T, key iot.ShadowKey, want string) {
 var pump = iot.ShadowKey{Thing: "pump"}
 
 // onlyPump names the shadow, so that it is synced although nobody has seen it.
-func onlyPump(c *Config) { c.Things, c.Names = []string{"pump"}, []string{"~"} }
+func onlyPump(c *Config) { c.Exact = []iot.ShadowKey{pump} }
 
 func TestSyncer_BothSidesBecomeTheUnionAndFollowEachOther(t *testing.T) {
 	inBubble(t, nil, func(b *bench) {

@@ -1,4 +1,7 @@
-package shadowsync
+// Package selection tells which shadows an uplink syncs, and by which policy:
+// patterns of things and names, and overrides (contract section 5,
+// `uplinks[].shadows`). It is pure.
+package selection
 
 import (
 	"fmt"
@@ -6,18 +9,18 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/shadowsync"
 )
 
 // classicName is how patterns name the classic shadow.
 const classicName = "~"
 
-// Selection says which shadows are synced, and how (contract section 5,
-// `uplinks[].shadows`).
-type Selection struct {
+// Set says which shadows are synced, and how.
+type Set struct {
 	// Things and Names are patterns with `*`; `~` is the classic shadow, which
 	// `*` includes. Empty means all.
 	Things, Names []string
-	Policy        Policy
+	Policy        shadowsync.Policy
 	// Overrides: the first that fits replaces the values it gives.
 	Overrides []Override
 	// Writable gives the keys of desired that upstream may set of a thing; nil,
@@ -28,16 +31,16 @@ type Selection struct {
 // Override replaces values of the policy for some shadows; nil keeps a value.
 type Override struct {
 	Things, Names     []string
-	Direction         *Direction
-	Desired, Reported *Winner
-	OnDelete          *OnDelete
+	Direction         *shadowsync.Direction
+	Desired, Reported *shadowsync.Winner
+	OnDelete          *shadowsync.OnDelete
 	MinInterval       *time.Duration
 }
 
 // For is the policy of a shadow, and whether it is synced at all.
-func (s Selection) For(key iot.ShadowKey) (Policy, bool) {
+func (s Set) For(key iot.ShadowKey) (shadowsync.Policy, bool) {
 	if !fits(s.Things, s.Names, key) {
-		return Policy{}, false
+		return shadowsync.Policy{}, false
 	}
 	p := s.Policy
 	if s.Writable != nil {
@@ -51,7 +54,7 @@ func (s Selection) For(key iot.ShadowKey) (Policy, bool) {
 	return p, true
 }
 
-func (o Override) apply(p Policy) Policy {
+func (o Override) apply(p shadowsync.Policy) shadowsync.Policy {
 	replace(&p.Direction, o.Direction)
 	replace(&p.Desired, o.Desired)
 	replace(&p.Reported, o.Reported)
@@ -68,7 +71,7 @@ func replace[T any](value *T, by *T) {
 
 // Exact gives the shadows that are named without `*`: they are synced although
 // nobody here has heard of them.
-func (s Selection) Exact() []iot.ShadowKey {
+func (s Set) Exact() []iot.ShadowKey {
 	var keys []iot.ShadowKey
 	for _, thing := range s.Things {
 		for _, name := range s.Names {
@@ -85,7 +88,8 @@ func (s Selection) Exact() []iot.ShadowKey {
 	return keys
 }
 
-func (s Selection) check() error {
+// Check finds what can never fit.
+func (s Set) Check() error {
 	for _, pattern := range append(append([]string{}, s.Things...), s.Names...) {
 		if pattern == "" {
 			return fmt.Errorf("shadow sync: an empty pattern fits nothing; want a name or `*`")
