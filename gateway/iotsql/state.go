@@ -58,7 +58,7 @@ type group struct {
 	heardAt int64
 	fired   bool
 	firedAt int64
-	last    kept // the group's last message, for FOR
+	last    *kept // the group's last message, for FOR
 	timer   *timer
 	gone    bool
 	holding bool
@@ -161,8 +161,8 @@ func (st *State) holdOn(sc *scope, g *group, is, ok bool) {
 	}
 }
 
-func keep(sc *scope) kept {
-	return kept{
+func keep(sc *scope) *kept {
+	return &kept{
 		message: sc.ctx.Message,
 		vars:    append([]value.Value(nil), sc.vars...),
 		seen:    append([]value.Value(nil), sc.seen...),
@@ -268,13 +268,14 @@ func (st *State) clock() int64 {
 // Tick fires what is due at ctx.NowMS and ctx.UpMS; see Handle for emit. It
 // leaves ctx's message as it was.
 func (st *State) Tick(ctx *Context, emit func(Output, error)) {
-	st.now = instant{ctx.NowMS, ctx.UpMS}
+	past, present := st.now, instant{ctx.NowMS, ctx.UpMS}
+	st.now = present
 	message, document := ctx.Message, ctx.Document
-	present := st.now
 	for t := st.due(); t != nil; t = st.due() {
 		heap.Pop(&st.timers)
 		late := st.clock() - t.due
-		st.now = instant{present.wall - late, present.up - late}
+		// The wall clock may have stepped far beyond what really passed.
+		st.now = instant{present.wall - late, max(past.up, present.up-late)}
 		st.ring(ctx, t, emit)
 		st.now = present
 	}
@@ -327,7 +328,7 @@ func (st *State) ring(ctx *Context, t *timer, emit func(Output, error)) {
 	}
 	g := t.group
 	g.holding, g.done = false, true
-	sc := st.recall(ctx, &g.last)
+	sc := st.recall(ctx, g.last)
 	st.fire(g, 0, st.of.beforeHave)
 	emit(st.of.selected.output(sc))
 }

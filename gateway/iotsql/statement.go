@@ -46,6 +46,7 @@ type Warning struct {
 
 // Statement is a checked rule statement.
 type Statement struct {
+	text     string
 	dialect  syntax.Dialect
 	filter   topic.Filter
 	hasFrom  bool
@@ -87,7 +88,7 @@ func Parse(sql, version string) (*Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Statement{dialect: d, vars: make(map[string]int), hold: q.Hold, hasFrom: q.HasFrom, schedule: q.Schedule}
+	s := &Statement{text: sql, dialect: d, vars: make(map[string]int), hold: q.Hold, hasFrom: q.HasFrom, schedule: q.Schedule}
 	c := &compiler{text: sql, dialect: d, vars: s.vars, windowed: q.Window != nil}
 	if version == "" {
 		c.warnings = append(c.warnings, Warning{1, 1, "awsIotSqlVersion is missing; " + Version2015 + " is assumed"})

@@ -48,7 +48,7 @@ type openWindow struct {
 	scheduled  int64 // of SESSION in event time: the earliest end with a timer
 	gone       bool  // emitted or given up
 	sums       []aggregate.Sum
-	last       kept
+	last       *kept
 }
 
 // entryOf is one message of a SLIDING or COUNT window: when it came, and the
@@ -74,12 +74,12 @@ func (st *State) enter(sc *scope, g *group, emit func(Output, error)) {
 		}
 		at = n.Clamp(-math.MaxInt64/4, math.MaxInt64/4)
 	}
-	args := st.arguments(sc)
+	in := arrival{at, st.arguments(sc), keep(sc)}
 	entered := false
 	if w.kind == syntax.Session {
-		entered = st.enterSession(sc, g, at, args)
+		entered = st.enterSession(g, in)
 	} else {
-		entered = st.enterAligned(sc, g, at, args)
+		entered = st.enterAligned(g, in)
 	}
 	if !entered {
 		st.stats.Late++
@@ -88,6 +88,14 @@ func (st *State) enter(sc *scope, g *group, emit func(Output, error)) {
 	if w.eventTime != nil {
 		st.passed(sc.ctx, at, emit)
 	}
+}
+
+// arrival is a message on its way into windows: its time, the arguments of the
+// aggregates, and itself.
+type arrival struct {
+	at   int64
+	args []value.Value
+	kept *kept
 }
 
 // arguments evaluates the aggregates' arguments for the scope's message.
@@ -101,10 +109,10 @@ func (st *State) arguments(sc *scope) []value.Value {
 	return args
 }
 
-// enterAligned adds to every window that covers at and is not closed.
-func (st *State) enterAligned(sc *scope, g *group, at int64, args []value.Value) (entered bool) {
+// enterAligned adds to every window that covers in and is not closed.
+func (st *State) enterAligned(g *group, in arrival) (entered bool) {
 	w := st.of.window
-	for start := (floorDiv(at-w.size, w.step) + 1) * w.step; start <= at; start += w.step {
+	for start := (floorDiv(in.at-w.size, w.step) + 1) * w.step; start <= in.at; start += w.step {
 		if st.closed(start + w.size) {
 			continue
 		}
@@ -113,7 +121,7 @@ func (st *State) enterAligned(sc *scope, g *group, at int64, args []value.Value)
 			i = st.open(g, &openWindow{start: start, end: start + w.size})
 			st.schedule(g, g.windows[i], start+w.size)
 		}
-		st.add(g.windows[i], sc, args)
+		st.add(g.windows[i], in)
 		entered = true
 	}
 	return entered
@@ -130,11 +138,11 @@ func (st *State) open(g *group, o *openWindow) int {
 	return len(g.windows) - 1
 }
 
-func (st *State) add(o *openWindow, sc *scope, args []value.Value) {
+func (st *State) add(o *openWindow, in arrival) {
 	for i, site := range st.of.aggregates {
-		o.sums[i].Add(site.kind, args[i])
+		o.sums[i].Add(site.kind, in.args[i])
 	}
-	o.last = keep(sc)
+	o.last = in.kept
 }
 
 // drop takes o out of g without an emission.
@@ -151,9 +159,9 @@ func floorDiv(a, b int64) int64 {
 	return q
 }
 
-// enterSession joins the session that covers at, or opens one.
-func (st *State) enterSession(sc *scope, g *group, at int64, args []value.Value) bool {
-	w := st.of.window
+// enterSession joins the session that covers in, or opens one.
+func (st *State) enterSession(g *group, in arrival) bool {
+	w, at := st.of.window, in.at
 	event := w.eventTime != nil
 	i := slices.IndexFunc(g.windows, func(o *openWindow) bool {
 		return !event || at >= o.start-w.size && at < o.end
@@ -174,7 +182,7 @@ func (st *State) enterSession(sc *scope, g *group, at int64, args []value.Value)
 	case opened && !event:
 		st.schedule(g, o, o.due)
 	}
-	st.add(o, sc, args)
+	st.add(o, in)
 	return true
 }
 
@@ -205,7 +213,7 @@ func (st *State) timeIsUp(ctx *Context, t *timer, emit func(Output, error)) {
 // emit closes o and gives its result.
 func (st *State) emit(ctx *Context, g *group, o *openWindow, emit func(Output, error)) {
 	st.drop(g, o)
-	sc := st.recall(ctx, &o.last)
+	sc := st.recall(ctx, o.last)
 	sc.start, sc.end = o.start, o.end
 	sc.sums = resize(sc.sums, len(o.sums))
 	for i := range o.sums {

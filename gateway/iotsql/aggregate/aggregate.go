@@ -69,7 +69,7 @@ func (s *Sum) Add(kind Kind, v value.Value) {
 			s.kept = x.Value()
 		}
 	default:
-		s.accumulate(x)
+		s.accumulate(kind, x)
 	}
 }
 
@@ -88,12 +88,15 @@ func (s *Sum) keep(kind Kind, v value.Value) {
 	}
 }
 
-func (s *Sum) accumulate(x value.Num) {
-	total, okTotal := value.Add(s.total, x)
+func (s *Sum) accumulate(kind Kind, x value.Num) {
+	total, ok := value.Add(s.total, x)
+	s.total, s.broken = total, s.broken || !ok
+	if kind != Deviation {
+		return
+	}
 	square, okSquare := value.Mul(x, x)
 	squares, okSquares := value.Add(s.squares, square)
-	s.total, s.squares = total, squares
-	s.broken = s.broken || !okTotal || !okSquare || !okSquares
+	s.squares, s.broken = squares, s.broken || !okSquare || !okSquares
 }
 
 // Result is the aggregate's value.
@@ -110,20 +113,22 @@ func (s *Sum) Result(kind Kind) value.Value {
 	case kind == Total:
 		return s.total.Value()
 	}
-	n := value.IntNum(s.n)
-	mean, ok := value.Quo(s.total.AsDecimal(), n)
-	if kind == Average && ok {
+	mean, ok := value.Quo(s.total.AsDecimal(), value.IntNum(s.n))
+	switch {
+	case !ok:
+		return value.Value{}
+	case kind == Average:
 		return mean.Value()
 	}
-	return s.stddev(mean, n, ok)
+	return s.deviation(mean)
 }
 
-// stddev is the root of the mean of squares less the square of the mean.
-func (s *Sum) stddev(mean, n value.Num, ok bool) value.Value {
-	squares, okSquares := value.Quo(s.squares.AsDecimal(), n)
+// deviation is the root of the mean of squares less the square of the mean.
+func (s *Sum) deviation(mean value.Num) value.Value {
+	squares, okSquares := value.Quo(s.squares.AsDecimal(), value.IntNum(s.n))
 	square, okSquare := value.Mul(mean, mean)
-	variance, okVariance := value.Sub(squares, square)
-	if !ok || !okSquares || !okSquare || !okVariance {
+	variance, ok := value.Sub(squares, square)
+	if !okSquares || !okSquare || !ok {
 		return value.Value{}
 	}
 	return library.FromFloat(math.Sqrt(max(0, variance.Float())))

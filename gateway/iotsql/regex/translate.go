@@ -19,6 +19,10 @@ var ranges = map[string]string{
 	"xdigit": "0-9a-fA-F", "space": ` \t\n\x0b\f\r`,
 }
 
+// perl are the escapes that mean ASCII in Java and in Go, but not in the
+// backtracking matcher.
+var perl = map[byte]string{'w': "a-zA-Z0-9_", 'd': "0-9", 's': ` \t\n\x0b\f\r`}
+
 var errIntersection = errors.New("regex: intersections of classes (&&) are not supported")
 
 // translator rewrites what Java spells differently: the names of classes, and
@@ -103,7 +107,30 @@ func (t *translator) escape(inClass bool) {
 			return
 		}
 	}
-	t.both(2)
+	if len(s) == 1 {
+		t.both(1)
+		return
+	}
+	t.perl(s[1], inClass)
+}
+
+// perl copies a one-letter escape, spelling ASCII classes out for rest.
+func (t *translator) perl(letter byte, inClass bool) {
+	set, ok := perl[letter|0x20]
+	negated := letter < 'a'
+	switch {
+	case !ok, inClass && negated: // the latter is rare and stays Unicode
+		t.both(2)
+		return
+	case inClass:
+		t.rest.WriteString(set)
+	case negated:
+		t.rest.WriteString("[^" + set + "]")
+	default:
+		t.rest.WriteString("[" + set + "]")
+	}
+	t.plain.WriteString(t.in[t.at : t.at+2])
+	t.at += 2
 }
 
 func (t *translator) quote(literal string) {
