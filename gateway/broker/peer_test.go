@@ -273,7 +273,7 @@ func (p *peer) want(kind byte) packets.Packet {
 		p.t.Fatalf("want %s: %v", packets.PacketNames[kind], err)
 	}
 	if pk.FixedHeader.Type != kind {
-		p.t.Fatalf("want %s, got %s %+v", packets.PacketNames[kind], packets.PacketNames[pk.FixedHeader.Type], pk)
+		p.t.Fatalf("want %s, got %s %q %.40q code %#x", packets.PacketNames[kind], packets.PacketNames[pk.FixedHeader.Type], pk.TopicName, pk.Payload, pk.ReasonCode)
 	}
 	return pk
 }
@@ -398,3 +398,5 @@ func versions(t *testing.T, f func(t *testing.T, version byte)) {
 }
 
 func name(i int) string { return fmt.Sprintf("%06d", i) }
+
+func contains(s, part string) bool { return strings.Contains(s, part) }
