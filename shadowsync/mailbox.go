@@ -80,10 +80,10 @@ func (m *mailbox) hint(key iot.ShadowKey, version int64) {
 func (m *mailbox) fetch() (letters []letter, hints map[iot.ShadowKey]int64, lost bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	letters, hints, lost = m.letters, m.hints, m.lost
+	letters, lost = m.letters, m.lost
 	m.letters, m.messages, m.lost = nil, 0, false
-	if len(hints) > 0 {
-		m.hints = make(map[iot.ShadowKey]int64)
+	if len(m.hints) > 0 { // else it stays with those who write to it
+		hints, m.hints = m.hints, make(map[iot.ShadowKey]int64)
 	}
 	return letters, hints, lost
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -459,8 +460,8 @@ func TestSyncer_ADiskThatFailsForAWhileCostsOnlyTime(t *testing.T) {
 }
 
 func TestSyncer_ANewThingAsksForItsFilterAndWaits(t *testing.T) {
-	renewals := 0
-	inBubble(t, func(c *Config) { c.Renew = func() { renewals++ } }, func(b *bench) {
+	var renewals atomic.Int32
+	inBubble(t, func(c *Config) { c.Renew = func() { renewals.Add(1) } }, func(b *bench) {
 		b.connect()
 		time.Sleep(time.Minute)
 		b.Hint(pump, b.house.write(t, pump, `{"state":{"reported":{"a":1}}}`))
@@ -469,8 +470,8 @@ func TestSyncer_ANewThingAsksForItsFilterAndWaits(t *testing.T) {
 		_, subscribed := b.sky.takes["$aws/things/pump/shadow/#"]
 		sent := len(b.sky.sent)
 		b.sky.mu.Unlock()
-		if renewals != 1 || !subscribed || sent != 0 {
-			t.Errorf("%d renewals, subscribed %v, %d requests before; want 1, true, 0", renewals, subscribed, sent)
+		if renewals.Load() != 1 || !subscribed || sent != 0 {
+			t.Errorf("%d renewals, subscribed %v, %d requests before; want 1, true, 0", renewals.Load(), subscribed, sent)
 		}
 		b.Offline()
 		b.Online()
