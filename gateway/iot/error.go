@@ -3,7 +3,6 @@ package iot
 import (
 	"errors"
 	"fmt"
-	"net/http"
 )
 
 // Code says what kind of refusal an Error is. Codes are few and stable,
@@ -29,16 +28,16 @@ var codeForms = map[Code]struct {
 	reason byte
 	aws    string
 }{
-	Internal:         {http.StatusInternalServerError, 0x80, "InternalFailureException"},
-	InvalidRequest:   {http.StatusBadRequest, 0x83, "InvalidRequestException"},
-	Unauthorized:     {http.StatusUnauthorized, 0x87, "UnauthorizedException"},
-	Forbidden:        {http.StatusForbidden, 0x87, "ForbiddenException"},
-	NotFound:         {http.StatusNotFound, 0x83, "ResourceNotFoundException"},
-	Conflict:         {http.StatusConflict, 0x83, "ConflictException"},
-	TooLarge:         {http.StatusRequestEntityTooLarge, 0x95, "RequestEntityTooLargeException"},
-	UnsupportedMedia: {http.StatusUnsupportedMediaType, 0x99, "UnsupportedDocumentEncodingException"},
-	Throttled:        {http.StatusTooManyRequests, 0x96, "ThrottlingException"},
-	Unavailable:      {http.StatusServiceUnavailable, 0x97, "ServiceUnavailableException"},
+	Internal:         {500, 0x80, "InternalFailureException"},
+	InvalidRequest:   {400, 0x83, "InvalidRequestException"},
+	Unauthorized:     {401, 0x87, "UnauthorizedException"},
+	Forbidden:        {403, 0x87, "ForbiddenException"},
+	NotFound:         {404, 0x83, "ResourceNotFoundException"},
+	Conflict:         {409, 0x83, "ConflictException"},
+	TooLarge:         {413, 0x95, "RequestEntityTooLargeException"},
+	UnsupportedMedia: {415, 0x99, "UnsupportedDocumentEncodingException"},
+	Throttled:        {429, 0x96, "ThrottlingException"},
+	Unavailable:      {503, 0x97, "ServiceUnavailableException"},
 }
 
 // HTTPStatus is the status of c over HTTP and the `code` of a shadow rejection.
