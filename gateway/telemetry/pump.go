@@ -387,10 +387,17 @@ func (p *pump) lost(c *parcel, err error, now time.Time) {
 	if first {
 		p.failed = err
 	}
-	open := len(p.open) + 1
+	open, oldest, newest := len(p.open)+1, c.sent, c.sent
+	for other := range p.open {
+		if other.sent.Before(oldest) {
+			oldest = other.sent
+		}
+		if other.sent.After(newest) {
+			newest = other.sent
+		}
+	}
 	p.mu.Unlock()
-	after := now.Sub(c.sent)
-	if !first || errors.Is(err, ErrOffline) || after < notSent || after > dropWithin {
+	if !first || errors.Is(err, ErrOffline) || now.Sub(oldest) < notSent || now.Sub(newest) > dropWithin {
 		return
 	}
 	p.u.mu.Lock()

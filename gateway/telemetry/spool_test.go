@@ -8,7 +8,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -157,8 +159,10 @@ type cloud struct {
 	judge *judge.Judge
 	got   []Outgoing
 	open  map[*flight]bool
-	wire  []*flight // on their way, oldest first
-	most  int       // open at once
+	wire  []*flight         // on their way, oldest first
+	most  int               // open at once
+	back  time.Time         // when it connects again
+	last  map[string]uint64 // number per incarnation and lane, on this connection
 
 	turn sync.Mutex // one arrival after the other
 }
@@ -176,7 +180,7 @@ var errCut = errors.New("connection lost")
 
 func (c *cloud) Publish(m Outgoing, done func(error)) {
 	c.mu.Lock()
-	if !c.up {
+	if !c.up || time.Now().Before(c.back) {
 		c.mu.Unlock()
 		done(ErrOffline)
 		return
@@ -208,6 +212,7 @@ func (c *cloud) arrive() {
 	if arrives {
 		c.got = append(c.got, f.m)
 		c.judge.Add(f.m.Payload)
+		c.inOrder(f.m)
 	}
 	if acked {
 		delete(c.open, f)
@@ -224,10 +229,29 @@ func (c *cloud) arrive() {
 	}
 }
 
-// cut ends the connection: everything open fails.
+// inOrder proves that numbers rise within a lane of one connection (C6).
+func (c *cloud) inOrder(m Outgoing) {
+	id := regexp.MustCompile(`"id":"[^"]*:([a-z2-7]{8}):([0-9]+)".*"lane":"(live|back)"`).FindSubmatch(m.Payload)
+	if id == nil || strings.Contains(m.Topic, "/sys/") || m.Payload[0] == '[' {
+		return
+	}
+	if c.last == nil {
+		c.last = make(map[string]uint64)
+	}
+	lane := string(id[1]) + string(id[3])
+	seq, _ := strconv.ParseUint(string(id[2]), 10, 64)
+	if seq <= c.last[lane] {
+		c.t.Errorf("%s: number %d after %d in lane %s", m.Topic, seq, c.last[lane], lane)
+	}
+	c.last[lane] = seq
+}
+
+// cut ends the connection: everything open fails, and for a while everything
+// else does.
 func (c *cloud) cut() {
 	c.mu.Lock()
 	open := c.open
+	c.last, c.back = nil, time.Now().Add(5*time.Millisecond)
 	c.open = make(map[*flight]bool)
 	c.mu.Unlock()
 	for f := range open {

@@ -119,7 +119,7 @@ func (j *Judge) add(payload []byte) bool {
 		e = envelope{}
 	}
 	if e.ID == "" && e.Gw != nil {
-		e.ID, e.Lane, e.M = e.Gw.ID, e.Gw.Lane, payload
+		e.ID, e.Lane, e.M = e.Gw.ID, e.Gw.Lane, withoutGw(payload)
 	}
 	key, seq, ok := splitID(e.ID)
 	if !ok {
@@ -139,6 +139,17 @@ func (j *Judge) add(payload []byte) bool {
 		j.record(key, what, e.M)
 	}
 	return true
+}
+
+// withoutGw is what the device said: the lane may differ when it comes again.
+func withoutGw(payload []byte) []byte {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(payload, &members) != nil {
+		return payload
+	}
+	delete(members, "_gw")
+	rest, _ := json.Marshal(members) // raw members always have a form
+	return rest
 }
 
 // splitID takes an id apart: gw ":" inc ":" seq.
