@@ -1,0 +1,287 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"periph.io/x/conn/v3/i2c"
+	"periph.io/x/host/v3/sysfs"
+
+	"github.com/tidehold/tidehold/drivers"
+)
+
+// reopenWait is the least time between two looks for an absent adapter.
+const reopenWait = time.Second
+
+// kernelErrors gives the causes of what adapter drivers answer (drivers.md
+// 4.3). EIO and ETIMEDOUT may also mean an absent chip on some controllers:
+// presence is decided by Identify.
+var kernelErrors = []struct {
+	errno syscall.Errno
+	cause error
+}{
+	{syscall.ENXIO, drivers.ErrNACK}, {syscall.EREMOTEIO, drivers.ErrNACK},
+	{syscall.ETIMEDOUT, drivers.ErrTimeout}, {syscall.EIO, drivers.ErrTimeout}, {syscall.EAGAIN, drivers.ErrTimeout},
+	{syscall.ENODEV, drivers.ErrUnplugged}, {syscall.ESHUTDOWN, drivers.ErrUnplugged},
+	{syscall.EACCES, drivers.ErrPermission}, {syscall.EPERM, drivers.ErrPermission}, {syscall.EBUSY, drivers.ErrNotClaimed},
+}
+
+// adapter is an I2C adapter as the kernel shows it.
+type adapter struct {
+	number int
+	name   string
+	real   string // its folder below /sys/devices
+}
+
+func (a adapter) String() string { return fmt.Sprintf("i2c-%d, %s", a.number, a.name) }
+
+// i2cBus is one configured I2C bus.
+type i2cBus struct {
+	cfg      drivers.BusConfig
+	sys, dev string
+	log      *slog.Logger
+	// turn is held during a transaction; waiting for it ends with the context.
+	turn chan struct{}
+	// dial opens an adapter; periph's in production.
+	dial func(number int) (i2c.BusCloser, error)
+
+	// The rest belongs to whoever has the turn.
+	conn    i2c.BusCloser
+	number  int
+	claimed map[uint16]error // kernel drivers found at addresses since the open
+	lastTry time.Time
+	lastErr error
+}
+
+var _ drivers.Bus = (*i2cBus)(nil)
+
+func newI2C(c drivers.BusConfig, sys, dev string, log *slog.Logger) (*i2cBus, error) {
+	given := 0
+	for _, there := range []bool{c.Match.Number != nil, c.Match.Path != "", c.Match.Adapter != ""} {
+		if there {
+			given++
+		}
+	}
+	if given != 1 {
+		return nil, errors.New("match: want exactly one of number, path and adapter")
+	}
+	if _, err := path.Match(c.Match.Adapter, ""); err != nil {
+		return nil, fmt.Errorf("match.adapter %q: %w", c.Match.Adapter, err)
+	}
+	return &i2cBus{cfg: c, sys: sys, dev: dev, log: log, turn: make(chan struct{}, 1), dial: dialPeriph}, nil
+}
+
+func dialPeriph(number int) (i2c.BusCloser, error) { return sysfs.NewI2C(number) }
+
+// Name is the bus's configured name.
+func (b *i2cBus) Name() string { return b.cfg.Name }
+
+// Simulated is false.
+func (b *i2cBus) Simulated() bool { return false }
+
+// Tx makes one transaction, opening the bus when needed.
+func (b *i2cBus) Tx(ctx context.Context, addr uint16, w, r []byte) error {
+	select {
+	case b.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("bus %s: wait for the transaction before: %w", b.cfg.Name, drivers.ErrTimeout)
+	}
+	defer func() { <-b.turn }()
+	if ctx.Err() != nil {
+		return fmt.Errorf("bus %s: %w", b.cfg.Name, drivers.ErrTimeout)
+	}
+	if err := b.ensure(); err != nil {
+		return err
+	}
+	if err := b.bound(addr); err != nil {
+		return err
+	}
+	if err := b.conn.Tx(addr, w, r); err != nil {
+		return b.failed(err)
+	}
+	return nil
+}
+
+// ensure opens the bus, at most once per reopenWait while it is absent.
+func (b *i2cBus) ensure() error {
+	if b.conn != nil {
+		return nil
+	}
+	if b.lastErr != nil && time.Since(b.lastTry) < reopenWait {
+		return b.lastErr
+	}
+	b.lastTry = time.Now()
+	b.lastErr = b.connect()
+	return b.lastErr
+}
+
+func (b *i2cBus) connect() error {
+	a, err := b.locate()
+	if err != nil {
+		return err
+	}
+	if err := b.permitted(a); err != nil {
+		return err
+	}
+	conn, err := b.dial(a.number)
+	if err != nil {
+		return fmt.Errorf("bus %s: open %s: %w", b.cfg.Name, a, causeOf(err))
+	}
+	b.conn, b.number, b.claimed = conn, a.number, map[uint16]error{}
+	b.log.Info("bus opened", "part", b.cfg.Name, "channel", a.String())
+	return nil
+}
+
+// failed gives an error its cause, and lets go of an adapter that is gone.
+func (b *i2cBus) failed(err error) error {
+	cause := causeOf(err)
+	if _, statErr := os.Stat(b.node(b.number)); errors.Is(statErr, fs.ErrNotExist) && !errors.Is(cause, drivers.ErrNACK) {
+		cause = fmt.Errorf("adapter removed: %w", drivers.ErrUnplugged)
+	}
+	if errors.Is(cause, drivers.ErrUnplugged) {
+		_ = b.conn.Close() // the device behind it is gone
+		b.conn = nil
+		b.log.Warn("bus lost", "part", b.cfg.Name, "err", err)
+	}
+	return cause
+}
+
+// bound refuses an address that a kernel driver has: I2C_RDWR does not, and the
+// two would talk across each other.
+func (b *i2cBus) bound(addr uint16) error {
+	if err, known := b.claimed[addr]; known {
+		return err
+	}
+	link := filepath.Join(b.sys, "bus/i2c/devices", fmt.Sprintf("%d-%04x", b.number, addr), "driver")
+	var err error
+	if target, linkErr := os.Readlink(link); linkErr == nil {
+		err = fmt.Errorf("bus %s: address 0x%02x belongs to the kernel driver %q; unbind it or remove its overlay: %w",
+			b.cfg.Name, addr, filepath.Base(target), drivers.ErrNotClaimed)
+	}
+	b.claimed[addr] = err
+	return err
+}
+
+func (b *i2cBus) node(number int) string { return filepath.Join(b.dev, fmt.Sprintf("i2c-%d", number)) }
+
+// permitted opens the adapter's node for a moment, because periph's own error
+// no longer says why.
+func (b *i2cBus) permitted(a adapter) error {
+	f, err := os.OpenFile(b.node(a.number), os.O_RDWR, 0)
+	switch {
+	case err == nil:
+		return f.Close()
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("bus %s: %s: %w; add the service user to group i2c", b.cfg.Name, b.node(a.number), drivers.ErrPermission)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("bus %s: %s does not exist: %w; load the module i2c-dev", b.cfg.Name, b.node(a.number), drivers.ErrUnplugged)
+	}
+	return fmt.Errorf("bus %s: %w", b.cfg.Name, causeOf(err))
+}
+
+// locate finds the adapter by `match`.
+func (b *i2cBus) locate() (adapter, error) {
+	all := adapters(b.sys)
+	var hits []adapter
+	for _, a := range all {
+		if b.matches(a) {
+			hits = append(hits, a)
+		}
+	}
+	switch {
+	case len(hits) == 1:
+		return hits[0], nil
+	case len(hits) > 1:
+		return adapter{}, fmt.Errorf("bus %s: %s fits %s and %s; use path", b.cfg.Name, b.wanted(), hits[0], hits[1])
+	case len(all) == 0:
+		return adapter{}, fmt.Errorf("bus %s: this host has no I2C adapter: %w; enable I2C (on a Raspberry Pi dtparam=i2c_arm=on) or plug one in", b.cfg.Name, drivers.ErrUnplugged)
+	}
+	var there []string
+	for _, a := range all {
+		there = append(there, a.String())
+	}
+	return adapter{}, fmt.Errorf("bus %s: no adapter with %s: %w; there are %s", b.cfg.Name, b.wanted(), drivers.ErrUnplugged, strings.Join(there, "; "))
+}
+
+func (b *i2cBus) matches(a adapter) bool {
+	m := b.cfg.Match
+	switch {
+	case m.Number != nil:
+		return a.number == *m.Number
+	case m.Adapter != "":
+		fits, err := path.Match(m.Adapter, a.name)
+		return fits && err == nil
+	}
+	want := m.Path
+	if !filepath.IsAbs(want) {
+		want = filepath.Join(b.sys, want)
+	}
+	if real, err := filepath.EvalSymlinks(want); err == nil {
+		want = real
+	}
+	return a.real == want || strings.HasPrefix(a.real, want+"/")
+}
+
+func (b *i2cBus) wanted() string {
+	m := b.cfg.Match
+	switch {
+	case m.Number != nil:
+		return "number " + strconv.Itoa(*m.Number)
+	case m.Adapter != "":
+		return fmt.Sprintf("adapter name %q", m.Adapter)
+	}
+	return "path " + m.Path
+}
+
+// adapters lists the I2C adapters by number.
+func adapters(sys string) []adapter {
+	links, err := filepath.Glob(filepath.Join(sys, "bus/i2c/devices/i2c-*"))
+	if err != nil {
+		return nil
+	}
+	var all []adapter
+	for _, link := range links {
+		number, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(link), "i2c-"))
+		if err != nil {
+			continue
+		}
+		name, err := os.ReadFile(filepath.Join(link, "name"))
+		if err != nil {
+			continue // it went away while we looked
+		}
+		a := adapter{number: number, name: strings.TrimSpace(string(name)), real: link}
+		if real, err := filepath.EvalSymlinks(link); err == nil {
+			a.real = real
+		}
+		all = append(all, a)
+	}
+	slices.SortFunc(all, func(x, y adapter) int { return x.number - y.number })
+	return all
+}
+
+// unserved is a bus of a type without backend.
+type unserved struct{ cfg drivers.BusConfig }
+
+func (u unserved) refusal() error {
+	return fmt.Errorf("bus %s: there is no backend for %s in this version; use an I2C part", u.cfg.Name, u.cfg.Type)
+}
+
+// Name is the bus's configured name.
+func (u unserved) Name() string { return u.cfg.Name }
+
+// Simulated is false.
+func (u unserved) Simulated() bool { return false }
+
+// Tx refuses.
+func (u unserved) Tx(context.Context, uint16, []byte, []byte) error { return u.refusal() }
