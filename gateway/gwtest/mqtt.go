@@ -5,6 +5,8 @@ package gwtest
 
 import (
 	"fmt"
+	"net"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -25,8 +27,10 @@ type Message struct {
 
 // Client is an unmodified MQTT 3.1.1 client that keeps what it hears.
 type Client struct {
-	t    testing.TB
-	mqtt mqtt.Client
+	t       testing.TB
+	mqtt    mqtt.Client
+	through func(Message)
+	conn    net.Conn
 
 	mu    sync.Mutex
 	heard []Message
@@ -38,6 +42,8 @@ type ClientOptions struct {
 	Persistent          bool
 	Username, Password  string
 	WillTopic, WillText string
+	// Hear gets every message in place of Next and its like.
+	Hear func(Message)
 }
 
 // Connect connects to HOST:PORT and ends the test when it cannot.
@@ -53,11 +59,16 @@ func Connect(t testing.TB, address, id string, o ClientOptions) *Client {
 
 // Dial connects to HOST:PORT once.
 func Dial(t testing.TB, address, id string, o ClientOptions) (*Client, error) {
-	c := &Client{t: t, more: make(chan struct{}, 1)}
+	c := &Client{t: t, more: make(chan struct{}, 1), through: o.Hear}
 	options := mqtt.NewClientOptions().AddBroker("tcp://" + address).SetClientID(id).SetProtocolVersion(4).
 		SetCleanSession(!o.Persistent).SetAutoReconnect(false).SetConnectTimeout(wait).SetWriteTimeout(wait).
 		SetUsername(o.Username).SetPassword(o.Password).SetOrderMatters(true).
-		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { c.hear(m) })
+		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { c.hear(m) }).
+		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+			conn, err := net.DialTimeout("tcp", address, wait)
+			c.conn = conn
+			return conn, err
+		})
 	if o.WillTopic != "" {
 		options.SetWill(o.WillTopic, o.WillText, 1, false)
 	}
@@ -73,8 +84,13 @@ func finish(token mqtt.Token) error {
 }
 
 func (c *Client) hear(m mqtt.Message) {
+	heard := Message{m.Topic(), m.Payload(), m.Qos(), m.Retained()}
+	if c.through != nil {
+		c.through(heard)
+		return
+	}
 	c.mu.Lock()
-	c.heard = append(c.heard, Message{m.Topic(), m.Payload(), m.Qos(), m.Retained()})
+	c.heard = append(c.heard, heard)
 	c.mu.Unlock()
 	select {
 	case c.more <- struct{}{}:
@@ -86,11 +102,14 @@ func (c *Client) hear(m mqtt.Message) {
 func (c *Client) Subscribe(filters ...string) {
 	c.t.Helper()
 	for _, filter := range filters {
-		if err := finish(c.mqtt.Subscribe(filter, 1, nil)); err != nil {
+		if err := c.TrySubscribe(filter); err != nil {
 			c.t.Fatalf("subscribe %q: %v", filter, err)
 		}
 	}
 }
+
+// TrySubscribe subscribes at QoS 1 and gives the outcome.
+func (c *Client) TrySubscribe(filter string) error { return finish(c.mqtt.Subscribe(filter, 1, nil)) }
 
 // Publish publishes and waits for the PUBACK.
 func (c *Client) Publish(topic, payload string, qos byte) {
@@ -110,6 +129,14 @@ func (c *Client) TryPublish(topic string, payload []byte, qos byte) <-chan error
 	}()
 	return done
 }
+
+// TryPublishRetain publishes and waits for the outcome.
+func (c *Client) TryPublishRetain(topic string, payload []byte, qos byte, retain bool) error {
+	return finish(c.mqtt.Publish(topic, qos, retain, payload))
+}
+
+// Drop cuts the TCP connection without a DISCONNECT.
+func (c *Client) Drop() { c.conn.Close() }
 
 // Connected reports whether the connection lives.
 func (c *Client) Connected() bool { return c.mqtt.IsConnectionOpen() }
@@ -177,3 +204,8 @@ func (c *Client) topics() []string {
 
 // Close disconnects cleanly.
 func (c *Client) Close() { c.mqtt.Disconnect(100) }
+
+// Poll takes the oldest message of any topic, waited for a while.
+func (c *Client) Poll(d time.Duration) (Message, bool) {
+	return c.take(func(Message) bool { return true }, d)
+}

@@ -3,12 +3,14 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/sigv4"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
@@ -165,10 +167,14 @@ func answer(w http.ResponseWriter, r *http.Request, do call, a api) {
 // writeError answers with the status, type and message of err's code
 // (http-api.md, conventions).
 func writeError(w http.ResponseWriter, err error) {
-	code := iot.CodeOf(err)
+	status, kind := iot.CodeOf(err).HTTPStatus(), iot.CodeOf(err).AWSType()
+	var unsigned *sigv4.Error
+	if errors.As(err, &unsigned) {
+		status, kind = unsigned.Status, unsigned.Type
+	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Amzn-ErrorType", code.AWSType())
-	w.WriteHeader(code.HTTPStatus())
+	w.Header().Set("X-Amzn-ErrorType", kind)
+	w.WriteHeader(status)
 	w.Write(errorBody(err))
 }
 

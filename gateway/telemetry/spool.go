@@ -339,12 +339,7 @@ func (s *Spool) Append(m iot.Message, done func(error)) {
 		done(nil)
 		return
 	}
-	r := messages.Record{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Source: m.Origin.Source,
-		ClientID: string(m.Origin.ClientID), Class: s.classOf(m), Boot: s.clk.Boot(), Up: s.clk.Up(), Wall: m.Arrived,
-		Synced: s.synced.Load(), Sim: m.Origin.Sim, Properties: m.Properties, To: to}
-	if r.Wall.IsZero() {
-		r.Wall = s.clk.Now()
-	}
+	r := s.record(m, to)
 	urgent := r.Class == messages.Critical || s.cfg.Profile == Strict
 	b := messages.Batch{Records: []messages.Record{r}, Urgent: urgent}
 	if s.cfg.Profile == Saver && !urgent {
@@ -352,6 +347,17 @@ func (s *Spool) Append(m iot.Message, done func(error)) {
 		return
 	}
 	s.log.Append(b, func(err error) { done(unavailable(err)) })
+}
+
+// record is m as it is stored for some uplinks.
+func (s *Spool) record(m iot.Message, to []string) messages.Record {
+	r := messages.Record{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Source: m.Origin.Source,
+		ClientID: string(m.Origin.ClientID), Class: s.classOf(m), Boot: s.clk.Boot(), Up: s.clk.Up(), Wall: m.Arrived,
+		Synced: s.synced.Load(), Sim: m.Origin.Sim, Properties: m.Properties, To: to}
+	if r.Wall.IsZero() {
+		r.Wall = s.clk.Now()
+	}
+	return r
 }
 
 // appendUnsafe says done on receipt (profile saver).

@@ -75,6 +75,9 @@ func (s *Spool) outgoing(u *uplink, r *messages.Record, st stamp, back bool) (ou
 		to := strings.ReplaceAll(sysTo, "{gateway}", s.cfg.Gateway) + what
 		return Outgoing{Seq: r.Seq, Topic: to, Payload: s.native(r, st, back), QoS: 1}, nil
 	}
+	if strings.HasPrefix(r.Source, forwarded) {
+		return s.forward(r, st, back), nil
+	}
 	route := u.route(r.Topic)
 	if route == nil {
 		route = &Route{From: "#", To: defaultTo, QoS: 1, Form: FormAuto}

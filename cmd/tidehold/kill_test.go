@@ -1,0 +1,246 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/gwtest"
+)
+
+// publisher keeps publishing numbered messages at QoS 1 whatever happens to the
+// gateway, and remembers which ones were acknowledged.
+type publisher struct {
+	t    *testing.T
+	at   string
+	name string
+
+	mu    sync.Mutex
+	acked map[int]bool
+	next  int
+}
+
+// run publishes until stop is closed, a window of messages at a time.
+func (p *publisher) run(stop <-chan struct{}) {
+	for session := 0; ; session++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		client, err := gwtest.Dial(p.t, p.at, fmt.Sprintf("%s-%d", p.name, session), gwtest.ClientOptions{})
+		if err != nil {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		p.session(client, stop)
+		client.Close()
+	}
+}
+
+const window = 50
+
+func (p *publisher) session(client *gwtest.Client, stop <-chan struct{}) {
+	type sent struct {
+		n    int
+		done <-chan error
+	}
+	var line []sent
+	for client.Connected() {
+		select {
+		case <-stop:
+			if len(line) == 0 {
+				return
+			}
+		default:
+			if len(line) < window {
+				p.next++
+				text := fmt.Sprintf(`{"p":%q,"n":%d}`, p.name, p.next)
+				line = append(line, sent{p.next, client.TryPublish("dt/"+p.name+"/count", []byte(text), 1)})
+				continue
+			}
+		}
+		select {
+		case err := <-line[0].done:
+			if err != nil || !client.Connected() {
+				return // a token that ends with the connection proves nothing
+			}
+			p.mu.Lock()
+			p.acked[line[0].n] = true
+			p.mu.Unlock()
+			line = line[1:]
+		case <-time.After(time.Second):
+			if !client.Connected() {
+				return
+			}
+		}
+	}
+}
+
+func (p *publisher) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.acked)
+}
+
+// arrival is one message as the upstream consumer saw it.
+type arrival struct {
+	P       string
+	N       int
+	Gateway struct{ ID string } `json:"_gw"`
+}
+
+// TestKill_EveryAcknowledgedMessageArrivesUpstream kills the gateway and the
+// upstream and cuts the link at random while three devices publish. Every
+// message that the gateway acknowledged must arrive upstream at least once; an
+// injected id always names the same message.
+func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	upstream := gwtest.StartMosquitto(t)
+	s := newSite(t, "gw", fmt.Sprintf(`uplinks:
+  - name: plant
+    profile: mosquitto
+    endpoint: "tcp://%s"
+    reconnect_max: 1s
+    drain: {rate: 0, bytes: 0, inflight: 0, start_jitter: 0s}
+    telemetry:
+      - {name: ids, from: "dt/inject/#", form: inject}
+      - {name: all, from: "dt/#"}
+`, upstream.Address))
+	s.start()
+
+	arrivals := make(chan arrival, 1<<20)
+	stopConsumer := make(chan struct{})
+	var consumer sync.WaitGroup
+	consumer.Go(func() { consume(t, upstream.Address, arrivals, stopConsumer) })
+
+	var devices sync.WaitGroup
+	stop := make(chan struct{})
+	publishers := []*publisher{}
+	for _, name := range []string{"raw1", "raw2", "inject"} {
+		p := &publisher{t: t, at: s.at(), name: name, acked: make(map[int]bool)}
+		publishers = append(publishers, p)
+		devices.Go(func() { p.run(stop) })
+	}
+	kills := 0
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); kills++ {
+		time.Sleep(time.Duration(300+random.IntN(1200)) * time.Millisecond)
+		disturb(t, random, s, upstream)
+	}
+	time.Sleep(time.Second)
+	close(stop)
+	devices.Wait()
+	if _, code := verb(t, "uplink", "restore", "--socket", s.socket); code != 0 {
+		t.Error("uplink restore fails at the end")
+	}
+	judge(t, publishers, arrivals, kills)
+	close(stopConsumer)
+	consumer.Wait()
+	s.stop()
+}
+
+// disturb does one cruel thing.
+func disturb(t *testing.T, random *rand.Rand, s *site, upstream *gwtest.Mosquitto) {
+	switch random.IntN(3) {
+	case 0:
+		s.process.Kill()
+		s.start()
+	case 1:
+		upstream.Kill()
+		time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)
+		upstream.Start()
+	case 2:
+		verb(t, "uplink", "cut", "--socket", s.socket)
+		time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
+		verb(t, "uplink", "restore", "--socket", s.socket)
+	}
+}
+
+// consume keeps a persistent session at the upstream and collects.
+func consume(t *testing.T, address string, out chan<- arrival, stop <-chan struct{}) {
+	for {
+		client, err := gwtest.Dial(t, address, "consumer", gwtest.ClientOptions{Persistent: true})
+		if err == nil {
+			err = client.TrySubscribe("gw/gw/t/#")
+		}
+		for err == nil && client.Connected() {
+			m, ok := client.Poll(100 * time.Millisecond)
+			if ok {
+				var a arrival
+				if json.Unmarshal(m.Payload, &a) == nil {
+					out <- a
+				}
+				continue
+			}
+			select {
+			case <-stop:
+				client.Close()
+				return
+			default:
+			}
+		}
+		select {
+		case <-stop:
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// judge waits until everything acknowledged has arrived and counts.
+func judge(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kills int) {
+	t.Helper()
+	missing := make(map[string]map[int]bool)
+	total := 0
+	for _, p := range publishers {
+		missing[p.name] = p.acked
+		total += len(p.acked)
+	}
+	meaning, seen, doubles := make(map[string]int), make(map[string]bool), 0
+	left, quiet := total, time.After(60*time.Second)
+	for left > 0 {
+		select {
+		case a := <-arrivals:
+			key := fmt.Sprintf("%s/%d", a.P, a.N)
+			if seen[key] {
+				doubles++
+			}
+			seen[key] = true
+			if missing[a.P][a.N] {
+				delete(missing[a.P], a.N)
+				left--
+			}
+			if a.P == "inject" {
+				if n, known := meaning[a.Gateway.ID]; a.Gateway.ID == "" || known && n != a.N {
+					t.Errorf("id %q stands for message %d and for %d", a.Gateway.ID, n, a.N)
+				}
+				meaning[a.Gateway.ID] = a.N
+			}
+		case <-quiet:
+			t.Fatalf("%d of %d acknowledged messages never arrived upstream (%d disturbances): %v", left, total, kills, firstFew(missing))
+		}
+	}
+	t.Logf("%d acknowledged, all arrived, %d duplicates, %d disturbances", total, doubles, kills)
+	if total < 1000 {
+		t.Errorf("only %d messages were acknowledged: the test proves little", total)
+	}
+}
+
+func firstFew(missing map[string]map[int]bool) (few []string) {
+	for name, numbers := range missing {
+		for n := range numbers {
+			if len(few) < 20 {
+				few = append(few, fmt.Sprintf("%s/%d", name, n))
+			}
+		}
+	}
+	return few
+}

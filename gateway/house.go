@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"github.com/tidehold/tidehold/gateway/binding"
+	"github.com/tidehold/tidehold/gateway/broker"
+	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/rules"
+	"github.com/tidehold/tidehold/gateway/shadow"
+	"github.com/tidehold/tidehold/gateway/telemetry"
+	"github.com/tidehold/tidehold/gateway/topic"
+)
+
+// house is the way of every message (architecture section 5): whoever speaks,
+// a device, a rule, a driver, the shadow service or an upstream, the message
+// passes Accept. The rooms it leads to are set once, before anything runs.
+type house struct {
+	broker  *broker.Broker
+	shadows *shadow.Service
+	rules   *rules.Engine
+	spool   *telemetry.Spool
+	binding *binding.Binding
+	clock   clock.Clock
+	log     *slog.Logger
+
+	// volatile is set when the message log lies in memory: nothing that must
+	// last is acknowledged then.
+	volatile error
+
+	lost *metrics.Counter
+}
+
+// Wants reports whether somebody durable wants messages on this topic, so that
+// their acknowledgement must wait for a commit.
+func (h *house) Wants(name string) bool {
+	if reserved, is := topic.ParseReserved(name); is {
+		return reserved.Kind == topic.ShadowRequest
+	}
+	return h.spool.Wants(name)
+}
+
+// Accept takes a message into the house. done is called exactly once: with nil
+// after everything durable that the message asks for is committed, otherwise
+// with the reason why it must not be acknowledged. Accept may block while the
+// store's queue is full: that is the back-pressure on this publisher.
+func (h *house) Accept(m iot.Message, done func(error)) {
+	if reserved, is := topic.ParseReserved(m.Topic); is {
+		h.acceptReserved(m, reserved, done)
+		return
+	}
+	if !h.spool.Wants(m.Topic) {
+		h.deliver(m)
+		done(nil)
+		return
+	}
+	h.spool.Append(m, func(err error) {
+		if err == nil {
+			err = h.volatile
+		}
+		// Subscribers and rules are served whatever became of the disk: a full
+		// disk stops acknowledgements, not the broker.
+		h.deliver(m)
+		done(err)
+	})
+}
+
+func (h *house) acceptReserved(m iot.Message, r topic.Reserved, done func(error)) {
+	switch {
+	case r.Kind == topic.BasicIngest:
+		h.rules.Ingest(r.Rule, m)
+		done(nil)
+	case r.Kind == topic.ShadowRequest && !m.Origin.Will:
+		h.deliver(m)
+		h.shadows.HandleTopic(m, r, done)
+	case r.Kind == topic.ShadowAnswer && r.Answer == topic.Delta:
+		h.deliver(m)
+		h.binding.Delta(r.Key, m.Payload)
+		done(nil)
+	default:
+		// A will to a shadow topic is heard by subscribers, not by the shadow
+		// service (shadow.md section 1); the rest is the house's own speech.
+		h.deliver(m)
+		done(nil)
+	}
+}
+
+// deliver hands m to the local subscribers, to the rules, and a command to its
+// output. It never blocks.
+func (h *house) deliver(m iot.Message) {
+	h.broker.Route(m)
+	h.rules.Handle(m)
+	if strings.HasPrefix(m.Topic, "cmd/") {
+		h.binding.Command(m)
+	}
+}
+
+// Publish takes a message that a room of the house made. There is nobody to
+// withhold an acknowledgement from: a failure is counted and logged.
+func (h *house) Publish(m iot.Message) {
+	if m.Arrived.IsZero() {
+		m.Arrived = h.clock.Now()
+	}
+	h.Accept(m, func(err error) {
+		if err != nil {
+			h.lost.Inc()
+			h.log.Warn("a message of the house was not stored", "topic", m.Topic, "err", err)
+		}
+	})
+}
+
+// PublishHTTP takes a message from the HTTP API and waits until it is accepted.
+func (h *house) PublishHTTP(ctx context.Context, m iot.Message) error {
+	m.Arrived = h.clock.Now()
+	accepted := make(chan error, 1)
+	h.Accept(m, func(err error) { accepted <- err })
+	select {
+	case err := <-accepted:
+		return err
+	case <-ctx.Done():
+		return iot.Errorf(iot.Unavailable, "publish %q: not stored in time", m.Topic)
+	}
+}
+
+// Forward stores a message of a rule for an upstream, under its topic there.
+func (h *house) Forward(ctx context.Context, uplink string, m iot.Message) error {
+	stored := make(chan error, 1)
+	if err := h.spool.Forward(uplink, m, func(err error) { stored <- err }); err != nil {
+		return err
+	}
+	select {
+	case err := <-stored:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// command takes a message from an upstream to its local topic. ack lets the
+// upstream forget it; without it the upstream sends it again.
+func (h *house) command(m iot.Message, local string, ack func()) {
+	if _, err := topic.ParseName(local); err != nil || strings.HasPrefix(local, "$") {
+		h.log.Warn("a command leads to no legal topic and is dropped", "topic", local, "err", err)
+		ack()
+		return
+	}
+	m.Topic, m.Retain, m.Arrived = local, false, h.clock.Now()
+	h.Accept(m, func(err error) {
+		if err != nil {
+			h.lost.Inc()
+			h.log.Warn("a command was not stored; the upstream sends it again", "topic", local, "err", err)
+			return
+		}
+		ack()
+	})
+}

@@ -1,0 +1,199 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/httpapi"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/registry"
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+// operator answers the questions of people and supervisors about the gateway
+// as a whole: it is httpapi's Operator, Uplinks and Sim.
+type operator struct{ g *Gateway }
+
+// statusAnswer is `tidehold status` (contract section 3).
+type statusAnswer struct {
+	Gateway    iot.ThingName                `json:"gateway"`
+	State      metrics.State                `json:"state"`
+	Listeners  []Address                    `json:"listeners"`
+	Components map[string]metrics.Component `json:"components"`
+}
+
+// Status is the state of the gateway and of every component.
+func (o operator) Status() any {
+	listeners := o.g.addresses()
+	slices.SortFunc(listeners, func(a, b Address) int { return strings.Compare(a.Name+a.Address, b.Name+b.Address) })
+	health := &o.g.metrics.Health
+	return statusAnswer{o.g.cfg.Gateway.ID, health.Overall(), listeners, health.Components()}
+}
+
+// Version is `tidehold version` of the running gateway.
+func (o operator) Version() any {
+	return map[string]string{"version": o.g.env.Version, "commit": o.g.env.Commit, "go": o.g.env.Go}
+}
+
+// SpoolStats is `tidehold spool stats`.
+func (o operator) SpoolStats() any { return o.g.rooms.spool.Stats() }
+
+// Rules are the rules as configured.
+func (o operator) Rules() any { return o.g.rooms.rules.Rules() }
+
+// Things are the things of the registry.
+func (o operator) Things() any { return o.g.rooms.registry.Things() }
+
+// SyncStatus is the state of every synchronised shadow, by uplink.
+func (o operator) SyncStatus() any {
+	all := make(map[string]any)
+	for _, u := range o.g.rooms.uplinks {
+		if u.syncer != nil {
+			all[u.link.Status().Name] = u.syncer.Status()
+		}
+	}
+	return all
+}
+
+// CreateAccessKey makes a key for the control endpoint.
+func (o operator) CreateAccessKey(policy string) (any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), probeWait)
+	defer cancel()
+	return o.g.CreateAccessKey(ctx, policy)
+}
+
+// CreateAccessKey makes a key for the control endpoint; an empty policy lets
+// it do everything. The secret is told only here.
+func (g *Gateway) CreateAccessKey(ctx context.Context, policy string) (registry.AccessKey, error) {
+	if policy != "" && !slices.ContainsFunc(g.policies(), func(name string) bool { return name == policy }) {
+		return registry.AccessKey{}, iot.Errorf(iot.NotFound, "policy %q does not exist", policy)
+	}
+	return g.rooms.registry.CreateAccessKey(ctx, policy)
+}
+
+func (g *Gateway) policies() (names []string) {
+	for _, p := range g.cfg.Security.Policies {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// probeWait is how long a probe may take before the room counts as hung.
+const probeWait = 5 * time.Second
+
+// Ready reports why the gateway cannot serve.
+func (o operator) Ready() error {
+	if o.g.metrics.Health.Overall() == metrics.Failed {
+		return errors.New("a component has failed")
+	}
+	if len(o.g.rooms.broker.Addresses()) == 0 && len(o.g.cfg.MQTT.Listeners) > 0 {
+		return errors.New("no MQTT listener is open")
+	}
+	return o.g.Live()
+}
+
+// Live reports why the gateway should be restarted.
+func (o operator) Live() error { return o.g.Live() }
+
+// Live walks through the rooms whose hanging would stop the house: both
+// writers and the broker. A refusing disk is an answer, only silence is not:
+// restarting would not help a full card.
+func (g *Gateway) Live() error {
+	r := g.rooms
+	if r == nil {
+		return nil // still starting; the supervisor has a limit for that
+	}
+	for name, db := range map[string]*store.DB{"state.db": r.files.state, "messages.db": r.files.messages} {
+		ctx, cancel := context.WithTimeout(context.Background(), probeWait)
+		err := db.Write(ctx, "probe", func(*store.Tx) error { return nil })
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("the writer of %s does not answer within %v", name, probeWait)
+		}
+	}
+	answered := make(chan struct{})
+	go func() {
+		r.broker.Clients()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+		return nil
+	case <-time.After(probeWait):
+		return fmt.Errorf("the broker does not answer within %v", probeWait)
+	}
+}
+
+// UplinkStatus is the state of every link.
+func (o operator) UplinkStatus() (all []httpapi.UplinkStatus) {
+	for _, u := range o.g.rooms.uplinks {
+		s := u.link.Status()
+		all = append(all, httpapi.UplinkStatus{Name: s.Name, Profile: s.Profile, State: string(s.State), Since: s.Since, Error: s.Error})
+	}
+	return all
+}
+
+// CutUplink holds a link down until RestoreUplink.
+func (o operator) CutUplink(name string) error {
+	u, err := o.uplink(name)
+	if err == nil {
+		u.link.Cut()
+	}
+	return err
+}
+
+// RestoreUplink lets a cut link connect again, at once.
+func (o operator) RestoreUplink(name string) error {
+	u, err := o.uplink(name)
+	if err == nil {
+		u.link.Restore()
+	}
+	return err
+}
+
+// uplink finds an uplink; without a name it is the only one.
+func (o operator) uplink(name string) (*uplinkRoom, error) {
+	all := o.g.rooms.uplinks
+	if name == "" && len(all) == 1 {
+		return all[0], nil
+	}
+	var names []string
+	for _, u := range all {
+		if u.link.Status().Name == name {
+			return u, nil
+		}
+		names = append(names, u.link.Status().Name)
+	}
+	if name == "" {
+		return nil, iot.Errorf(iot.InvalidRequest, "which uplink? there are: %s", strings.Join(names, ", "))
+	}
+	return nil, iot.Errorf(iot.NotFound, "uplink %q does not exist; there are: %s", name, strings.Join(names, ", "))
+}
+
+// SimGet tells what a simulated part is like.
+func (o operator) SimGet(part, quantity string) (map[string]any, error) {
+	values, err := o.g.rooms.drivers.world.Get(part, quantity)
+	return values, simError(err)
+}
+
+// SimSet changes the simulated world.
+func (o operator) SimSet(part, quantity, value string) error {
+	return simError(o.g.rooms.drivers.world.Set(part, quantity, value))
+}
+
+// SimFault breaks a simulated part, or repairs it.
+func (o operator) SimFault(part, fault string) error {
+	return simError(o.g.rooms.drivers.world.Fault(part, fault, ""))
+}
+
+func simError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return iot.Errorf(iot.NotFound, "sim: %v", err)
+}

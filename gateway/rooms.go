@@ -1,0 +1,139 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/tidehold/tidehold/gateway/broker"
+	"github.com/tidehold/tidehold/gateway/console"
+	"github.com/tidehold/tidehold/gateway/httpapi"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/messages"
+	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/registry"
+	"github.com/tidehold/tidehold/gateway/rules"
+	"github.com/tidehold/tidehold/gateway/shadow"
+	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/gateway/telemetry"
+)
+
+// rooms is the built house.
+type rooms struct {
+	files    *files
+	registry *registry.Registry
+	messages *messages.Log
+	spool    *telemetry.Spool
+	shadows  *shadow.Service
+	rules    *rules.Engine
+	broker   *broker.Broker
+	uplinks  []*uplinkRoom
+	drivers  *hardware
+	http     *httpapi.Server
+	health   *herald
+}
+
+// build makes every room, in the order in which they need each other, and
+// opens the sockets. Nothing runs yet.
+func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
+	r := &rooms{files: f}
+	h := &house{clock: g.env.Clock, log: g.log, volatile: f.volatile,
+		lost: g.metrics.Counter("house_lost_total", "Messages of the house's own rooms that could not be stored.")}
+	mem := memory{f.state}
+	r.registry = registry.New(g.things(), f.state, g.env.Clock, g.ids)
+	checker, err := g.newChecker(r.registry)
+	if err != nil {
+		return nil, err
+	}
+	if r.messages, err = messages.New(g.messagesConfig(), f.messages, g.ids, g.metrics, g.log); err != nil {
+		return nil, err
+	}
+	telemetryConfig := g.telemetryConfig()
+	telemetryConfig.Salvaged = f.salvaged
+	if r.spool, err = telemetry.New(telemetryConfig, r.messages, g.env.Clock, g.ids, g.metrics, g.log); err != nil {
+		return nil, err
+	}
+	if r.shadows, err = shadow.New(g.shadowConfig(), f.state, g.env.Clock, h, r.known, g.metrics, g.log); err != nil {
+		return nil, err
+	}
+	if err := r.shadows.Load(ctx); err != nil {
+		return nil, err
+	}
+	if r.rules, err = rules.New(g.rulesConfig(), rules.Deps{
+		Publisher: h, Shadows: r.shadows, Forwarder: h, Tables: f.tables,
+		Clock: g.env.Clock, IDs: g.ids, Metrics: g.metrics, Log: g.log,
+	}); err != nil {
+		return nil, err
+	}
+	if r.broker, err = broker.New(g.brokerConfig(ctx), gate{checker}, h, g.env.Clock, g.ids, g.metrics, g.log); err != nil {
+		return nil, err
+	}
+	h.broker, h.shadows, h.rules, h.spool = r.broker, r.shadows, r.rules, r.spool
+	if r.drivers, err = g.newHardware(h, mem); err != nil {
+		return nil, err
+	}
+	h.binding = r.drivers.binding
+	if r.uplinks, err = g.newUplinks(ctx, h, mem); err != nil {
+		return nil, err
+	}
+	r.health = newHerald(&g.metrics.Health, h, g.env.Clock)
+	return r, g.listen(ctx, r, h, keys{r.registry, checker, g.env.Clock})
+}
+
+// listen opens the sockets of broker and HTTP. A mouth of HTTP that cannot be
+// opened degrades its component; the operator's socket too.
+func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error {
+	o := operator{g}
+	r.http = httpapi.New(httpapi.Config{
+		Socket: g.env.Socket, Control: string(g.cfg.HTTP.Control), Metrics: string(g.cfg.HTTP.Metrics), Listen: g.env.Listen,
+	}, httpapi.Services{
+		Shadows: r.shadows, Uplinks: o, Sim: o, Publisher: h, Operator: o, Keys: k,
+		Console: console.Handler(), Metrics: g.metrics.Handler(),
+	}, g.metrics, g.log)
+	state, err := metrics.OK, r.http.Listen(ctx)
+	if err != nil {
+		state = metrics.Degraded
+		g.log.Error("http does not listen everywhere", "err", err)
+	}
+	g.metrics.Health.Set("http", state, err, g.env.Clock.Now())
+	return r.broker.Listen(ctx)
+}
+
+// known answers shadow.require_thing.
+func (r *rooms) known(name iot.ThingName) bool {
+	_, ok := r.registry.Thing(name)
+	return ok
+}
+
+func (g *Gateway) things() (all []registry.Thing) {
+	for _, t := range g.cfg.Things {
+		all = append(all, registry.Thing{Name: t.Name, Type: t.Type, Attributes: t.Attributes, Groups: t.Groups, Writable: t.Writable})
+	}
+	return all
+}
+
+func (g *Gateway) shadowConfig() shadow.Config {
+	c := g.cfg.Shadow
+	return shadow.Config{
+		Limits:      doc.Limits{MaxBytes: c.MaxBytes, MaxDepth: c.MaxDepth},
+		MaxInFlight: c.MaxInFlight, MaxRate: c.MaxRate, RequireThing: c.RequireThing,
+	}
+}
+
+func (g *Gateway) rulesConfig() rules.Config {
+	cfg := rules.Config{Account: g.cfg.Gateway.AWS.AccountID, Keys: make(map[string][]string)}
+	for _, t := range g.cfg.Tables {
+		cfg.Keys[t.Name] = t.Key
+	}
+	for _, r := range g.cfg.Rules {
+		cfg.Rules = append(cfg.Rules, ruleOf(r))
+	}
+	return cfg
+}
+
+// messagesConfig bounds the message log by the file and by its file system.
+func (g *Gateway) messagesConfig() messages.Config {
+	limit := g.cfg.Telemetry.Store.MaxBytes
+	if limit < 0 {
+		limit = autoSpoolBytes(g.cfg.Storage.Dir)
+	}
+	return messages.Config{MaxBytes: limit}
+}
