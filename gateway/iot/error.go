@@ -23,6 +23,23 @@ const (
 	Unavailable                  // disk, bus or link cannot serve now
 )
 
+// The codes of the control plane, with AWS's names.
+const (
+	AlreadyExists       Code = iota + Unavailable + 1 // the name is taken, by something else
+	VersionConflict                                   // the object has another version
+	MalformedPolicy                                   // a policy document does not parse
+	VersionsLimit                                     // a policy has all the versions it may have
+	DeleteConflict                                    // something still hangs on the object
+	CertificateState                                  // not in this state of the certificate
+	CertificateInvalid                                // unreadable, too weak, or not signed as claimed
+	CertificateConflict                               // another certificate stands in the way
+	RegistrationCode                                  // the verification certificate does not carry the code
+	LimitExceeded                                     // as many as there may be
+	InvalidQuery                                      // a search does not parse
+	UpdateConflict                                    // the object is being changed
+	RegistrationFailure                               // a template could not be carried out
+)
+
 var codeForms = map[Code]struct {
 	http   int
 	reason byte
@@ -38,6 +55,20 @@ var codeForms = map[Code]struct {
 	UnsupportedMedia: {415, 0x99, "UnsupportedDocumentEncodingException"},
 	Throttled:        {429, 0x96, "ThrottlingException"},
 	Unavailable:      {503, 0x97, "ServiceUnavailableException"},
+
+	AlreadyExists:       {409, 0x83, "ResourceAlreadyExistsException"},
+	VersionConflict:     {409, 0x83, "VersionConflictException"},
+	MalformedPolicy:     {400, 0x83, "MalformedPolicyException"},
+	VersionsLimit:       {409, 0x97, "VersionsLimitExceededException"},
+	DeleteConflict:      {409, 0x83, "DeleteConflictException"},
+	CertificateState:    {406, 0x83, "CertificateStateException"},
+	CertificateInvalid:  {400, 0x83, "CertificateValidationException"},
+	CertificateConflict: {409, 0x83, "CertificateConflictException"},
+	RegistrationCode:    {400, 0x83, "RegistrationCodeValidationException"},
+	LimitExceeded:       {410, 0x97, "LimitExceededException"},
+	InvalidQuery:        {400, 0x83, "InvalidQueryException"},
+	UpdateConflict:      {409, 0x83, "ConflictingResourceUpdateException"},
+	RegistrationFailure: {400, 0x83, "ResourceRegistrationFailureException"},
 }
 
 // HTTPStatus is the status of c over HTTP and the `code` of a shadow rejection.

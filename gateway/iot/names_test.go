@@ -51,3 +51,31 @@ func TestCodeOf_SeesThroughWrapping(t *testing.T) {
 		t.Error("an unknown error must be an internal failure that tells a client nothing")
 	}
 }
+
+func TestCode_TheControlPlanesHaveAWSsNamesAndStatuses(t *testing.T) {
+	for code, want := range map[Code]struct {
+		status int
+		name   string
+	}{
+		AlreadyExists:       {409, "ResourceAlreadyExistsException"},
+		VersionConflict:     {409, "VersionConflictException"},
+		MalformedPolicy:     {400, "MalformedPolicyException"},
+		VersionsLimit:       {409, "VersionsLimitExceededException"},
+		DeleteConflict:      {409, "DeleteConflictException"},
+		CertificateState:    {406, "CertificateStateException"},
+		CertificateInvalid:  {400, "CertificateValidationException"},
+		CertificateConflict: {409, "CertificateConflictException"},
+		RegistrationCode:    {400, "RegistrationCodeValidationException"},
+		LimitExceeded:       {410, "LimitExceededException"},
+		InvalidQuery:        {400, "InvalidQueryException"},
+		UpdateConflict:      {409, "ConflictingResourceUpdateException"},
+		RegistrationFailure: {400, "ResourceRegistrationFailureException"},
+	} {
+		if code.HTTPStatus() != want.status || code.AWSType() != want.name || code.ReasonCode() < 0x80 {
+			t.Errorf("code %d: status %d, type %q, reason %#x; want %d, %q and a failure", code, code.HTTPStatus(), code.AWSType(), code.ReasonCode(), want.status, want.name)
+		}
+	}
+	if Unavailable == AlreadyExists {
+		t.Error("two codes have the same number")
+	}
+}
