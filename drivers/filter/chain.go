@@ -86,9 +86,12 @@ func (c *Chain) run(now time.Duration, v float64, ok bool) Result {
 		live, hasLive = l.follow(now, live, hasLive, ok, out, passed)
 		v, ok = out, passed
 	}
-	r := Result{Passed: ok, Live: live, HasLive: hasLive && finite(live)}
+	r := Result{Passed: ok, HasLive: hasLive && finite(live)}
 	if ok {
 		r.Value = v
+	}
+	if r.HasLive {
+		r.Live = live
 	}
 	return r
 }

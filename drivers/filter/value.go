@@ -185,7 +185,9 @@ func (e *exponential) apply(_ time.Duration, v float64, ok bool) (float64, bool)
 		e.y, e.began, e.sinceLast = v, true, 0
 		return v, true
 	}
-	e.y += e.alpha * (v - e.y)
+	if e.y += e.alpha * (v - e.y); !finite(e.y) {
+		e.y = v // an overflow must not stay for ever
+	}
 	if e.sinceLast++; e.sinceLast < e.every {
 		return 0, false
 	}
