@@ -77,7 +77,10 @@ type Snapshot struct {
 	Doc *doc.Shadow
 	// Version is the document's or the tombstone's.
 	Version int64
-	Record  []byte
+	// Deleted and DeletedAt tell of a tombstone.
+	Deleted   bool
+	DeletedAt time.Time
+	Record    []byte
 }
 
 // Write is one local step of a sync: all of it happens or nothing.

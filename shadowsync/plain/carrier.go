@@ -1,0 +1,522 @@
+package plain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync"
+)
+
+// Defaults of Config.
+const (
+	inboxMaxDefault   = 1024
+	shadowsMaxDefault = 10_000
+	perSecondDefault  = 10
+)
+
+const (
+	// tombstoneAge is how long a deleted document is told of.
+	tombstoneAge = 48 * time.Hour
+	// savedEvery is the least time between two writes of what was sent: it is
+	// repeated after a crash, which harms nobody.
+	savedEvery = time.Minute
+	// retryEvery is when something that failed is tried again.
+	retryEvery = 5 * time.Second
+	// attemptsMax is how often a request is decided again because the document
+	// moved meanwhile.
+	attemptsMax = 16
+)
+
+// Config is what a Carrier depends on.
+type Config struct {
+	// Uplink is the name under which records are kept; Root begins all topics.
+	Uplink, Root string
+	// For is the policy of a shadow, and whether upstream sees it at all.
+	For func(iot.ShadowKey) (shadowsync.Policy, bool)
+	// Limits are those of the local shadow service.
+	Limits doc.Limits
+	// MaxPerSecond bounds the documents sent (default 10); ShadowsMax the
+	// shadows (10 000), InboxMax the requests that wait (1024).
+	MaxPerSecond         float64
+	ShadowsMax, InboxMax int
+}
+
+// Link is the connection to upstream as a Carrier needs it.
+type Link interface {
+	// Publish sends at QoS 1; done is called once, with an error when it is not
+	// known to have arrived.
+	Publish(topic string, payload []byte, retain bool, done func(error))
+	// Subscribe makes take receive what comes under filter.
+	Subscribe(filter topic.Filter, take func(m iot.Message, ack func()))
+}
+
+// Figures are the metrics of all carriers of a gateway.
+type Figures struct {
+	requests, documents, skipped, dropped, disk *metrics.Counter
+}
+
+// NewFigures registers the metrics; once for each registry.
+func NewFigures(m *metrics.Registry) *Figures {
+	return &Figures{
+		requests:  m.Counter("sync_requests_total", "Shadow requests from upstream, by operation and result.", "uplink", "op", "result"),
+		documents: m.Counter("sync_documents_total", "Retained documents sent upstream.", "uplink"),
+		skipped:   m.Counter("sync_skipped_total", "Places of requests left alone because they had changed.", "uplink"),
+		dropped:   m.Counter("sync_requests_dropped_total", "Requests refused because too many waited.", "uplink"),
+		disk:      m.Counter("sync_plain_store_failures_total", "Local reads and commits that failed.", "uplink"),
+	}
+}
+
+// Carrier serves the shadow requests of one plain upstream and keeps its copies
+// fresh. Safe for concurrent use.
+type Carrier struct {
+	cfg     Config
+	local   shadowsync.Local
+	link    Link
+	clk     clock.Clock
+	figures *Figures
+	log     *slog.Logger
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	letters []letter
+	waiting int // requests among them
+	hints   map[iot.ShadowKey]bool
+}
+
+// letter is a request, or news of the link or of a document sent.
+type letter struct {
+	request *Request
+	ack     func()
+	online  *connection
+	sent    *delivery
+}
+
+type connection struct {
+	up    bool
+	epoch uint64
+}
+
+type delivery struct {
+	key  iot.ShadowKey
+	sent Sent
+	err  error
+}
+
+// New makes a Carrier and subscribes; it starts nothing. Call it before the
+// link runs, connect Online, Offline and Hint, then Run.
+func New(cfg Config, local shadowsync.Local, link Link, clk clock.Clock, f *Figures, log *slog.Logger) (*Carrier, error) {
+	if cfg.Uplink == "" || cfg.Root == "" || cfg.For == nil {
+		return nil, errors.New("plain shadow sync: the name of the uplink, the root of its topics and a policy are needed")
+	}
+	if cfg.MaxPerSecond <= 0 {
+		cfg.MaxPerSecond = perSecondDefault
+	}
+	if cfg.InboxMax <= 0 {
+		cfg.InboxMax = inboxMaxDefault
+	}
+	if cfg.ShadowsMax <= 0 {
+		cfg.ShadowsMax = shadowsMaxDefault
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	c := &Carrier{cfg: cfg, local: local, link: link, clk: clk, figures: f, log: log.With("uplink", cfg.Uplink),
+		wake: make(chan struct{}, 1), hints: make(map[iot.ShadowKey]bool)}
+	for _, filter := range filters(cfg.Root) {
+		link.Subscribe(filter, c.take)
+	}
+	return c, nil
+}
+
+// take receives a request. It never blocks.
+func (c *Carrier) take(m iot.Message, ack func()) {
+	key, op, app, ok := parse(c.cfg.Root, m.Topic)
+	if ok {
+		_, ok = c.cfg.For(key)
+	}
+	if !ok {
+		ack()
+		return
+	}
+	c.mu.Lock()
+	full := c.waiting >= c.cfg.InboxMax
+	if !full {
+		c.waiting++
+		c.letters = append(c.letters, letter{request: &Request{Key: key, Op: op, App: app, Payload: m.Payload}, ack: ack})
+	}
+	c.mu.Unlock()
+	c.signal()
+	if full {
+		c.figures.dropped.Inc(c.cfg.Uplink)
+		if op == want {
+			op = topic.Update
+		}
+		body := doc.Rejected(iot.Errorf(iot.Throttled, "Too Many Requests"), doc.ParseToken(m.Payload))
+		c.publish(key, Reply{Name: string(op) + "/" + topic.Rejected, Payload: body})
+		ack()
+	}
+}
+
+func (c *Carrier) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Carrier) post(l letter) {
+	c.mu.Lock()
+	c.letters = append(c.letters, l)
+	c.mu.Unlock()
+	c.signal()
+}
+
+// Online tells that the link stands, and the epoch: with every session that
+// upstream lost it grows by one, and all documents are sent again. It never
+// blocks.
+func (c *Carrier) Online(epoch uint64) { c.post(letter{online: &connection{up: true, epoch: epoch}}) }
+
+// Offline tells that the link is gone. It never blocks.
+func (c *Carrier) Offline() { c.post(letter{online: &connection{}}) }
+
+// Hint tells that a local shadow changed, by anybody. It never blocks.
+func (c *Carrier) Hint(key iot.ShadowKey) {
+	if _, ok := c.cfg.For(key); !ok {
+		return
+	}
+	c.mu.Lock()
+	c.hints[key] = true
+	c.mu.Unlock()
+	c.signal()
+}
+
+func (c *Carrier) publish(key iot.ShadowKey, r Reply) {
+	c.link.Publish(prefix(c.cfg.Root, key)+r.Name, r.Payload, false, func(error) {})
+}
+
+// copyOf is what upstream has, or is to have, of one shadow.
+type copyOf struct {
+	record  Record
+	loaded  bool
+	due     time.Time // of the next document; zero when none is
+	last    time.Time // when one was sent
+	sending bool
+	stale   bool // what was sent is not on disk
+	saved   time.Time
+}
+
+// Run serves until ctx ends, then returns nil.
+func (c *Carrier) Run(ctx context.Context) error {
+	s := &server{Carrier: c, ctx: ctx, copies: make(map[iot.ShadowKey]*copyOf)}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(s.advance())
+		select {
+		case <-c.wake:
+			s.open()
+		case <-timer.C:
+		case <-ctx.Done():
+			s.saveAll()
+			return nil
+		}
+	}
+}
+
+// server has the copies; it lives on the goroutine of Run.
+type server struct {
+	*Carrier
+	ctx    context.Context
+	copies map[iot.ShadowKey]*copyOf
+	line   connection
+	slot   time.Time // when the next document may go out
+}
+
+// open reads what has come.
+func (s *server) open() {
+	s.mu.Lock()
+	letters, hints := s.letters, s.hints
+	s.letters, s.hints = nil, make(map[iot.ShadowKey]bool)
+	s.waiting = 0
+	s.mu.Unlock()
+	for _, l := range letters {
+		switch {
+		case l.request != nil:
+			s.serve(*l.request)
+			l.ack()
+		case l.online != nil:
+			s.connected(*l.online)
+		case l.sent != nil:
+			s.delivered(*l.sent)
+		}
+	}
+	for key := range hints {
+		s.changed(key)
+	}
+}
+
+// copyFor gives the copy of a shadow; nil when there are too many.
+func (s *server) copyFor(key iot.ShadowKey) *copyOf {
+	if c := s.copies[key]; c != nil {
+		return c
+	}
+	if len(s.copies) >= s.cfg.ShadowsMax {
+		return nil
+	}
+	c := &copyOf{}
+	s.copies[key] = c
+	return c
+}
+
+// changed makes a document due.
+func (s *server) changed(key iot.ShadowKey) {
+	policy, _ := s.cfg.For(key)
+	if c := s.copyFor(key); c != nil && c.due.IsZero() {
+		c.due = later(s.clk.Now(), c.last.Add(policy.MinInterval))
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// connected compares all documents with what upstream has.
+func (s *server) connected(line connection) {
+	s.line = line
+	if !line.up {
+		return
+	}
+	err := s.local.Each(s.ctx, s.cfg.Uplink, func(key iot.ShadowKey, _ time.Time) error {
+		if _, ok := s.cfg.For(key); ok {
+			s.changed(key)
+		}
+		return nil
+	})
+	if err != nil && s.ctx.Err() == nil {
+		s.figures.disk.Inc(s.cfg.Uplink)
+		s.log.Error("shadows cannot be listed; those that change are sent all the same", "err", err)
+	}
+	for key, c := range s.copies {
+		s.changed(key)
+		c.sending = false
+	}
+}
+
+// look reads the document, and the record when it is not known.
+func (s *server) look(key iot.ShadowKey, c *copyOf) (shadowsync.Snapshot, error) {
+	snap, err := s.local.Snapshot(s.ctx, key, s.cfg.Uplink)
+	if err != nil {
+		s.figures.disk.Inc(s.cfg.Uplink)
+		return snap, err
+	}
+	if !c.loaded {
+		if c.record, err = Decode(snap.Record); err != nil {
+			s.log.Error("sync record is damaged; requests may be executed again", "thing", key.Thing, "shadow", key.Shadow, "err", err)
+		}
+		c.loaded = true
+	}
+	return snap, nil
+}
+
+// serve executes a request and answers it.
+func (s *server) serve(r Request) {
+	c := s.copyFor(r.Key)
+	if c == nil {
+		s.figures.dropped.Inc(s.cfg.Uplink)
+		return
+	}
+	policy, _ := s.cfg.For(r.Key)
+	var replies []Reply
+	err := errMoved
+	for n := 0; errors.Is(err, errMoved) && n < attemptsMax; n++ {
+		replies, err = s.execute(r, c, policy)
+	}
+	result := "ok"
+	if err != nil {
+		result = "failed"
+		op := r.Op
+		if op == want {
+			op = topic.Update
+		}
+		s.log.Error("shadow request from upstream failed", "thing", r.Key.Thing, "shadow", r.Key.Shadow, "err", err)
+		body := doc.Rejected(iot.Errorf(iot.Internal, "Internal service failure"), doc.ParseToken(r.Payload))
+		replies = []Reply{{Name: string(op) + "/" + topic.Rejected, Payload: body}}
+	}
+	s.figures.requests.Inc(s.cfg.Uplink, string(r.Op), result)
+	for _, reply := range replies {
+		s.publish(r.Key, reply)
+	}
+}
+
+var errMoved = errors.New("the document moved")
+
+// execute decides and does a request once.
+func (s *server) execute(r Request, c *copyOf, policy shadowsync.Policy) ([]Reply, error) {
+	snap, err := s.look(r.Key, c)
+	if err != nil {
+		return nil, err
+	}
+	now := s.clk.Now()
+	plan := Decide(r, snap, c.record, policy, s.cfg.Limits, now)
+	if plan.Write == nil {
+		return plan.Replies, s.keep(r.Key, c, plan)
+	}
+	after, err := s.local.Commit(s.ctx, r.Key, s.cfg.Uplink, *plan.Write)
+	switch code := iot.CodeOf(err); {
+	case err == nil:
+		c.record, c.stale = plan.Record, false
+		s.figures.skipped.Add(float64(len(plan.Skipped)), s.cfg.Uplink)
+		s.changed(r.Key)
+		return plan.Conclude(snap.Doc, after.Doc, now), nil
+	case code == iot.Conflict || code == iot.NotFound:
+		return nil, fmt.Errorf("%w: %w", errMoved, err)
+	case code == iot.InvalidRequest || code == iot.TooLarge:
+		plan = plan.Refuse(c.record, err)
+		return plan.Replies, s.keep(r.Key, c, plan)
+	}
+	s.figures.disk.Inc(s.cfg.Uplink)
+	return nil, err
+}
+
+// keep stores a record that has to be although no document changes.
+func (s *server) keep(key iot.ShadowKey, c *copyOf, plan Plan) error {
+	if !plan.Keep {
+		return nil
+	}
+	if _, err := s.local.Commit(s.ctx, key, s.cfg.Uplink, shadowsync.Write{Record: plan.Record.Encode()}); err != nil {
+		return err
+	}
+	c.record, c.stale = plan.Record, false
+	return nil
+}
+
+// advance sends what is due, the longest due first, and tells how long nothing
+// else is.
+func (s *server) advance() time.Duration {
+	now := s.clk.Now()
+	if !s.line.up {
+		return time.Hour
+	}
+	var due []iot.ShadowKey
+	for key, c := range s.copies {
+		if !c.due.IsZero() && !c.sending && !c.due.After(now) {
+			due = append(due, key)
+		}
+	}
+	slices.SortFunc(due, func(a, b iot.ShadowKey) int {
+		if d := s.copies[a].due.Compare(s.copies[b].due); d != 0 {
+			return d
+		}
+		return strings.Compare(a.String(), b.String())
+	})
+	for _, key := range due {
+		if now.Before(s.slot) {
+			break
+		}
+		if s.send(key, s.copies[key], now) {
+			s.slot = now.Add(time.Duration(float64(time.Second) / s.cfg.MaxPerSecond))
+		}
+	}
+	return s.rest(now)
+}
+
+// rest is how long nothing is due.
+func (s *server) rest(now time.Time) time.Duration {
+	wait := time.Hour
+	for _, c := range s.copies {
+		if !c.due.IsZero() && !c.sending {
+			wait = min(wait, later(c.due, s.slot).Sub(now))
+		}
+	}
+	return max(wait, 0)
+}
+
+// send sends the document of a shadow unless upstream has it.
+func (s *server) send(key iot.ShadowKey, c *copyOf, now time.Time) bool {
+	snap, err := s.look(key, c)
+	if err != nil {
+		c.due = now.Add(retryEvery)
+		return false
+	}
+	payload, next := document(key, snap, s.line.epoch, now)
+	c.due = next
+	sent := Sent{Epoch: s.line.epoch, Version: snap.Version}
+	if len(payload) == 0 {
+		sent = Sent{}
+	}
+	if sent == c.record.Sent { // a lost session began a new epoch
+		return false
+	}
+	c.sending, c.last = true, now
+	s.link.Publish(prefix(s.cfg.Root, key)+"doc", payload, true, func(err error) {
+		s.post(letter{sent: &delivery{key: key, sent: sent, err: err}})
+	})
+	return true
+}
+
+// delivered takes down what upstream has now.
+func (s *server) delivered(d delivery) {
+	c := s.copies[d.key]
+	if c == nil {
+		return
+	}
+	c.sending = false
+	now := s.clk.Now()
+	if d.err != nil {
+		c.due = now.Add(retryEvery)
+		return
+	}
+	s.figures.documents.Inc(s.cfg.Uplink)
+	c.record.Sent, c.stale = d.sent, true
+	if now.Sub(c.saved) >= savedEvery {
+		s.save(d.key, c, now)
+	}
+}
+
+func (s *server) save(key iot.ShadowKey, c *copyOf, now time.Time) {
+	_, err := s.local.Commit(context.WithoutCancel(s.ctx), key, s.cfg.Uplink, shadowsync.Write{Record: c.record.Encode()})
+	if err != nil {
+		s.figures.disk.Inc(s.cfg.Uplink)
+		return
+	}
+	c.stale, c.saved = false, now
+}
+
+// saveAll puts on disk what was sent, so that a restart sends nothing again.
+func (s *server) saveAll() {
+	for key, c := range s.copies {
+		if c.stale {
+			s.save(key, c, s.clk.Now())
+		}
+	}
+}
+
+// document is the retained copy of a shadow, empty when there is to be none,
+// and when it has to be looked at again without a change; zero for never.
+func document(key iot.ShadowKey, snap shadowsync.Snapshot, epoch uint64, now time.Time) ([]byte, time.Time) {
+	if snap.Doc != nil {
+		body, err := doc.Get(snap.Doc, key, "", time.Unix(snap.Doc.Time, 0))
+		if err != nil {
+			return nil, time.Time{}
+		}
+		return fmt.Appendf(body[:len(body)-1:len(body)-1], `,"epoch":%d}`, epoch), time.Time{}
+	}
+	if until := snap.DeletedAt.Add(tombstoneAge); snap.Deleted && now.Before(until) {
+		return fmt.Appendf(nil, `{"deleted":true,"version":%d,"timestamp":%d,"epoch":%d}`, snap.Version, snap.DeletedAt.Unix(), epoch), until
+	}
+	return nil, time.Time{}
+}
