@@ -49,6 +49,9 @@ type Context struct {
 	// make newuuid() and rand() Undefined.
 	NewUUID func() string
 	Random  func() float64
+	// Timeouts counts the regular expressions that were given up after 5 ms,
+	// whose functions became Undefined.
+	Timeouts uint64
 
 	scope    scope
 	own      Document

@@ -2,6 +2,7 @@ package iotsql
 
 import (
 	"encoding/base64"
+	"errors"
 	"unicode/utf8"
 
 	"github.com/tidehold/tidehold/gateway/iotsql/cache"
@@ -41,6 +42,14 @@ func patternOf(sc *scope, v value.Value, prepared any) (*regex.Pattern, bool) {
 	return sc.ctx.patterns.Get(text, regex.Compile)
 }
 
+// failed is Undefined, and counts a match that took too long.
+func (sc *scope) failed(err error) value.Value {
+	if errors.Is(err, regex.ErrTimeout) {
+		sc.ctx.Timeouts++
+	}
+	return value.Value{}
+}
+
 func regexpMatches(sc *scope, args []value.Value, prepared any) value.Value {
 	s, ok := args[0].AsText()
 	p, okPattern := patternOf(sc, args[1], prepared)
@@ -49,7 +58,7 @@ func regexpMatches(sc *scope, args []value.Value, prepared any) value.Value {
 	}
 	is, err := p.Matches(s)
 	if err != nil {
-		return value.Value{}
+		return sc.failed(err)
 	}
 	return value.Bool(is)
 }
@@ -62,7 +71,7 @@ func regexpSubstr(sc *scope, args []value.Value, prepared any) value.Value {
 	}
 	first, found, err := p.First(s)
 	if err != nil || !found {
-		return value.Value{}
+		return sc.failed(err)
 	}
 	return value.Text(first)
 }
@@ -76,7 +85,7 @@ func regexpReplace(sc *scope, args []value.Value, prepared any) value.Value {
 	}
 	replaced, err := p.Replace(s, with)
 	if err != nil {
-		return value.Value{}
+		return sc.failed(err)
 	}
 	return value.Text(replaced)
 }

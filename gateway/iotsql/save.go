@@ -57,6 +57,7 @@ type savedCell struct {
 	At      int64         `json:"at"`
 	Known   bool          `json:"known"`
 	Latched bool          `json:"latched"`
+	Pending value.Value   `json:"pending"`
 }
 
 type savedWindow struct {
@@ -106,7 +107,7 @@ func (g *group) save(place func(*kept) int) savedGroup {
 		out.HoldDue = g.timer.due
 	}
 	for _, c := range g.cells {
-		out.Cells = append(out.Cells, savedCell{c.values, c.at, c.known, c.latched})
+		out.Cells = append(out.Cells, savedCell{c.values, c.at, c.known, c.latched, c.pending})
 	}
 	for _, o := range g.windows {
 		out.Windows = append(out.Windows, savedWindow{o.start, o.end, o.due, o.first, o.sums, place(o.last)})
@@ -175,7 +176,7 @@ func (r *restorer) group(in *savedGroup) error {
 		if c.Known && len(c.Values) == 0 {
 			return errors.New("iotsql restore state: a function remembers no value")
 		}
-		g.cells[i] = cell{values: c.Values, at: c.At + r.shift, known: c.Known, latched: c.Latched}
+		g.cells[i] = cell{values: c.Values, at: c.At + r.shift, known: c.Known, latched: c.Latched, pending: c.Pending}
 	}
 	for _, e := range in.Entries {
 		if len(e.Args) != len(s.aggregates) {

@@ -186,7 +186,7 @@ func (st *State) enterSession(g *group, in arrival) bool {
 	return true
 }
 
-// extend makes syntax.Session o cover a message at, which came at up.
+// extend makes session o cover a message at, which came at up.
 func (o *openWindow) extend(w *windowPlan, at, up int64) {
 	o.start = min(o.start, at)
 	o.end = max(o.end, at+w.size)

@@ -138,11 +138,18 @@ func (p *Pattern) eachLinear(s string, visit func(start, stop int, group func(in
 	}
 }
 
+// backtracksMax bounds how often one Replace may use the backtracking matcher,
+// whose limit of time is for one match.
+const backtracksMax = 1000
+
 // eachBacktrack visits matches; that matcher counts in runes, s in bytes.
 func (p *Pattern) eachBacktrack(s string, visit func(start, stop int, group func(int) string) bool) error {
 	m, err := p.backtrack.FindStringMatch(s)
-	runes, bytes := 0, 0
+	runes, bytes, count := 0, 0, 0
 	for ; m != nil && err == nil; m, err = p.backtrack.FindNextMatch(m) {
+		if count++; count > backtracksMax {
+			return fmt.Errorf("regex: more than %d matches", backtracksMax)
+		}
 		bytes += width(s[bytes:], m.Index-runes)
 		runes = m.Index
 		stop := bytes + width(s[bytes:], m.Length)

@@ -179,7 +179,7 @@ const (
 	bindMultiply
 )
 
-// Expression = orE.
+// expression = orE.
 func (p *parser) expression() (Expression, error) { return p.binding(bindOr) }
 
 // binding parses operators that bind at least as tightly as power.
@@ -394,7 +394,7 @@ func (p *parser) primary() (Expression, error) {
 	case punctuation:
 		return p.punctPrimary(t)
 	}
-	return nil, p.errorOf(t, "an Expression")
+	return nil, p.errorOf(t, "an expression")
 }
 
 func (p *parser) wordPrimary(t token) (Expression, error) {
@@ -411,7 +411,7 @@ func (p *parser) wordPrimary(t token) (Expression, error) {
 	case upper == "CAST" && p.peek().isPunct("("):
 		return p.cast(where)
 	case reserved[upper]:
-		return nil, p.errorOf(t, "an Expression; "+upper+" is a reserved word, write it in backticks")
+		return nil, p.errorOf(t, "an expression; "+upper+" is a reserved word, write it in backticks")
 	case p.punct("("):
 		args, err := p.list(")", 0)
 		return &Call{where, strings.ToLower(t.text), args}, err
@@ -438,7 +438,7 @@ func (p *parser) punctPrimary(t token) (Expression, error) {
 		}
 		return p.objectOf(where)
 	}
-	return nil, p.errorOf(t, "an Expression")
+	return nil, p.errorOf(t, "an expression")
 }
 
 func (p *parser) parentheses(t token) (Expression, error) {

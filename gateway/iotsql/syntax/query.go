@@ -40,7 +40,7 @@ func (p *parser) query(nested bool) (*Query, error) {
 }
 
 // valueKeyword reports whether the next token is VALUE as a keyword: something
-// that can start an Expression stands behind it (rules.md section 2).
+// that can start an expression stands behind it (rules.md section 2).
 func (p *parser) valueKeyword() bool {
 	if !p.peek().is("VALUE") {
 		return false
