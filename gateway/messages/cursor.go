@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -116,9 +117,9 @@ type CursorConfig struct {
 // longer declared keeps what it has until Forget; a new one starts at the end.
 func (l *Log) Declare(ctx context.Context, list []CursorConfig) error {
 	l.mu.Lock()
-	if n := len(list) + len(l.cursors); n > blockCursorsMax {
+	if n := len(list) + len(l.cursors); n > block.CursorsMax {
 		l.mu.Unlock()
-		return fmt.Errorf("messages declare: %d cursors, at most %d; forget those no longer used", n, blockCursorsMax)
+		return fmt.Errorf("messages declare: %d cursors, at most %d; forget those no longer used", n, block.CursorsMax)
 	}
 	for _, c := range l.cursors {
 		c.active = false
@@ -165,7 +166,7 @@ type Item struct {
 	// Note is the reader's own; it stays when the item is given again.
 	Note any
 
-	block   *block
+	block   *block.Block
 	i       int
 	settled bool
 }
@@ -225,7 +226,7 @@ func (k *Cursor) Begin(order Order) {
 	c.again = slices.DeleteFunc(append(c.order, c.again...), func(it *Item) bool { return it.settled })
 	c.order, c.held = nil, make(map[place]bool)
 	for _, it := range c.again {
-		c.held[place{it.block.id, it.i}] = true
+		c.held[place{it.block.ID, it.i}] = true
 	}
 	c.fifo, c.border, c.turn = order == FIFO, k.l.mark.NextBlock-1, false
 	c.crit, c.back, c.live = nil, nil, nil
@@ -256,7 +257,7 @@ func (c *cursor) leave(s *stream) {
 	if s.b == nil {
 		return
 	}
-	if p := c.prog[s.b.id]; p != nil {
+	if p := c.prog[s.b.ID]; p != nil {
 		p.loaded = false
 	}
 	s.b = nil
@@ -306,7 +307,7 @@ func (k *Cursor) settle(it *Item, lostBy string) bool {
 	l, c := k.l, k.c
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := c.prog[it.block.id]
+	p := c.prog[it.block.ID]
 	if it.settled || p == nil {
 		l.fig.dupAcks.Inc(c.name)
 		return false
@@ -331,12 +332,12 @@ func (k *Cursor) settle(it *Item, lostBy string) bool {
 }
 
 // touched notes that progress changed, and finishes the block when it can.
-func (l *Log) touched(c *cursor, b *block, p *progress) {
+func (l *Log) touched(c *cursor, b *block.Block, p *progress) {
 	c.acks++
 	p.dirty = true
 	if p.delivered+p.lost >= p.routed {
 		p.done = true
-		l.done[b.id] = b.meta()
+		l.done[b.ID] = metaOf(b)
 	}
 	if c.acks == 1 || c.acks >= progressAcks {
 		l.signal()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -44,11 +45,11 @@ type meta struct {
 	id          int64
 	inc         string
 	first, last uint64
-	dests       []dest
+	dests       []block.Dest
 	bytes       int
 }
 
-func (b *block) meta() meta { return meta{b.id, b.inc, b.first, b.last, b.dests, b.bytes} }
+func metaOf(b *block.Block) meta { return meta{b.ID, b.Inc, b.First, b.Last, b.Dests, b.Bytes} }
 
 // exit is a block that leaves the file, with what each cursor loses by that.
 type exit struct {
@@ -83,11 +84,11 @@ func (l *Log) planDeletes(w *write) {
 // whether any cursor has items of it open.
 func (l *Log) holders(w *write, m meta) (wait, pinned bool) {
 	for _, d := range m.dests {
-		c := l.cursors[d.name]
+		c := l.cursors[d.Name]
 		if c == nil || c.isDone(m.id) {
 			continue
 		}
-		if c.required || d.hold {
+		if c.required || d.Hold {
 			wait = true
 		}
 		if p := c.prog[m.id]; p != nil && p.pinned() {
@@ -102,26 +103,26 @@ func (l *Log) holders(w *write, m meta) (wait, pinned bool) {
 func (l *Log) leave(w *write, m meta, reason string) exit {
 	e := exit{meta: m, reason: reason, lost: make(map[string]int)}
 	for _, d := range m.dests {
-		row, ok := w.saved[d.name]
-		c := l.cursors[d.name]
+		row, ok := w.saved[d.Name]
+		c := l.cursors[d.Name]
 		if !ok || c == nil || m.id <= c.upTo[classOf(m.id)] {
 			continue
 		}
-		lost := d.routed
+		lost := d.Routed
 		if p := c.prog[m.id]; p != nil {
 			lost -= p.delivered + p.lost
-			delivered, lost := w.counted(d.name, m.id, p)
+			delivered, lost := w.counted(d.Name, m.id, p)
 			row.Delivered += uint64(p.delivered - delivered)
 			row.Lost += uint64(p.lost - lost)
 		}
 		if lost > 0 {
 			row.Lost += uint64(lost)
-			e.lost[d.name] = lost
-			w.losses = append(w.losses, Loss{Cursor: d.name, Reason: reason, Class: classOf(m.id), Inc: m.inc, From: m.first, To: m.last,
+			e.lost[d.Name] = lost
+			w.losses = append(w.losses, Loss{Cursor: d.Name, Reason: reason, Class: classOf(m.id), Inc: m.inc, From: m.first, To: m.last,
 				Count: uint64(lost), Bytes: int64(m.bytes) * int64(lost) / int64(max(1, routedAll(m.dests))), At: time.Now()})
 		}
-		w.saved[d.name] = row
-		w.changed[d.name] = true
+		w.saved[d.Name] = row
+		w.changed[d.Name] = true
 	}
 	return e
 }
@@ -136,9 +137,9 @@ func (w *write) counted(cursor string, id int64, p *progress) (delivered, lost i
 	return p.savedDelivered, p.savedLost
 }
 
-func routedAll(dests []dest) (n int) {
+func routedAll(dests []block.Dest) (n int) {
 	for _, d := range dests {
-		n = max(n, d.routed)
+		n = max(n, d.Routed)
 	}
 	return n
 }
@@ -154,7 +155,7 @@ func (l *Log) forgetBlock(e exit) {
 		}
 	}
 	for _, d := range e.dests {
-		if c := l.cursors[d.name]; c != nil {
+		if c := l.cursors[d.Name]; c != nil {
 			delete(c.prog, e.id)
 		}
 	}
@@ -175,7 +176,7 @@ func deleteBlock(tx *store.Tx, m meta) error {
 		return err
 	}
 	for _, d := range m.dests {
-		if _, err := tx.Exec("DELETE FROM prog WHERE cursor=? AND seg=?", d.name, m.id); err != nil {
+		if _, err := tx.Exec("DELETE FROM prog WHERE cursor=? AND seg=?", d.Name, m.id); err != nil {
 			return err
 		}
 	}
@@ -214,12 +215,12 @@ func (l *Log) evictClass(tx *store.Tx, w *write, cls int, free *int64) error {
 		if err != nil || b == nil {
 			return err
 		}
-		after = b.id
+		after = b.ID
 		before, err := tx.UsedBytes()
 		if err != nil {
 			return err
 		}
-		if gone, err := l.evict(tx, w, b.meta(), ReasonEvicted); err != nil {
+		if gone, err := l.evict(tx, w, metaOf(b), ReasonEvicted); err != nil {
 			return err
 		} else if !gone {
 			continue
@@ -250,7 +251,7 @@ func (l *Log) evict(tx *store.Tx, w *write, m meta, reason string) (bool, error)
 // open, or lost some without this write noting that loss.
 func (l *Log) isPinned(w *write, m meta) bool {
 	for _, d := range m.dests {
-		c := l.cursors[d.name]
+		c := l.cursors[d.Name]
 		if c == nil {
 			continue
 		}
@@ -258,7 +259,7 @@ func (l *Log) isPinned(w *write, m meta) bool {
 		if p == nil {
 			continue
 		}
-		if _, lost := w.counted(d.name, m.id, p); p.pinned() || p.lost != lost {
+		if _, lost := w.counted(d.Name, m.id, p); p.pinned() || p.lost != lost {
 			return true
 		}
 	}
@@ -281,7 +282,7 @@ func (l *Log) Drop(ctx context.Context, class int, before time.Time) (blocks int
 			if err != nil {
 				return err
 			}
-			if gone, err := l.evict(tx, w, b.meta(), ReasonOperator); err != nil {
+			if gone, err := l.evict(tx, w, metaOf(b), ReasonOperator); err != nil {
 				return err
 			} else if gone {
 				blocks++
@@ -320,14 +321,14 @@ func (l *Log) sweep(tx *store.Tx, w *write) error {
 			if b == nil {
 				break
 			}
-			after = b.id
+			after = b.ID
 			l.mu.Lock()
-			wait, pinned := l.holders(w, b.meta())
+			wait, pinned := l.holders(w, metaOf(b))
 			l.mu.Unlock()
 			if wait || pinned {
 				continue
 			}
-			if _, err := l.evict(tx, w, b.meta(), ReasonReleased); err != nil {
+			if _, err := l.evict(tx, w, metaOf(b), ReasonReleased); err != nil {
 				return err
 			}
 		}
@@ -346,7 +347,7 @@ func (l *Log) writeLosses(tx *store.Tx, w *write) error {
 	for i := range w.quar {
 		q := &w.quar[i]
 		_, err := tx.Exec("INSERT INTO quar(cursor, inc, seq, why, at_ms, body) VALUES(?, ?, ?, ?, ?, ?)",
-			q.Cursor, q.Record.Inc, int64(q.Record.Seq), q.Why, time.Now().UnixMilli(), appendRecord(nil, &q.Record, 0))
+			q.Cursor, q.Record.Inc, int64(q.Record.Seq), q.Why, time.Now().UnixMilli(), block.AppendRecord(nil, &q.Record, 0))
 		if err != nil {
 			return err
 		}

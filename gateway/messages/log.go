@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/ids"
+	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -99,6 +100,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// Record is one message in the log.
+type Record = block.Record
+
 // Batch is what one Append takes: records that get consecutive numbers.
 type Batch struct {
 	Records []Record
@@ -148,7 +152,7 @@ type Log struct {
 	stopped      bool
 	isDamaged    atomic.Bool
 	wake         chan struct{}
-	packer       packer // the writer goroutine's
+	packer       block.Packer // the writer goroutine's
 }
 
 // load counts records and their bytes.
@@ -229,7 +233,7 @@ func (l *Log) stage(b Batch, done func(error)) error {
 	var more load
 	for i := range b.Records {
 		more.records++
-		more.bytes += b.Records[i].size()
+		more.bytes += b.Records[i].Size()
 	}
 	if l.waiting.records+more.records > l.cfg.TailRecords || l.waiting.bytes+more.bytes > l.cfg.TailBytes {
 		l.fig.refused.Inc()

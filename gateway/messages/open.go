@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -190,7 +191,7 @@ func (s *salvage) class(ctx context.Context, cls int) error {
 
 // row is a block's row as it is stored.
 type row struct {
-	*block
+	*block.Block
 	stored []byte
 	enc    int
 	sum    uint32
@@ -205,15 +206,15 @@ func (s *salvage) nextRow(ctx context.Context, after *int64, end int64) *row {
 		err := s.old.Read(ctx, func(tx *store.Tx) error {
 			return tx.Query("SELECT "+blockColumns+", body, wall_ms FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{*after, end},
 				func(scan store.Scan) (err error) {
-					r.block, r.stored, r.enc, r.sum, err = scanBlock(func(dest ...any) error { return scan(append(dest, &r.wall)...) }, true)
+					r.Block, r.stored, r.enc, r.sum, err = scanBlock(func(dest ...any) error { return scan(append(dest, &r.wall)...) }, true)
 					return err
 				})
 		})
 		if err == nil {
-			if r.block == nil {
+			if r.Block == nil {
 				return nil
 			}
-			*after = r.id
+			*after = r.ID
 			return r
 		}
 		s.tries++
@@ -223,31 +224,31 @@ func (s *salvage) nextRow(ctx context.Context, after *int64, end int64) *row {
 
 // count adds a block to the cursors' sums; false when nobody needs it.
 func (s *salvage) count(r *row) (needed bool) {
-	r.open(r.stored, r.enc)
-	s.last = max(s.last, numberOf(r.id))
-	for _, d := range r.dests {
-		if r.id <= s.rows[d.name].Done[classOf(r.id)] {
+	r.Open(r.stored, r.enc)
+	s.last = max(s.last, numberOf(r.ID))
+	for _, d := range r.Dests {
+		if r.ID <= s.rows[d.Name].Done[classOf(r.ID)] {
 			continue
 		}
-		p := s.prog[d.name][r.id]
+		p := s.prog[d.Name][r.ID]
 		if p == nil {
 			p = &progress{}
 		}
-		left := d.routed - p.delivered - p.lost
+		left := d.Routed - p.delivered - p.lost
 		if left > 0 {
 			needed = true
 		}
-		t := s.tally[d.name]
-		t.Allocated += uint64(d.routed)
-		t.Inherited += uint64(d.routed)
+		t := s.tally[d.Name]
+		t.Allocated += uint64(d.Routed)
+		t.Inherited += uint64(d.Routed)
 		t.Delivered += uint64(p.delivered)
 		t.Lost += uint64(p.lost)
-		s.tally[d.name] = t
-		s.pending[d.name] += uint64(max(0, left))
+		s.tally[d.Name] = t
+		s.pending[d.Name] += uint64(max(0, left))
 	}
 	if needed {
 		s.out.Blocks++
-		s.out.Records += len(r.recs)
+		s.out.Records += len(r.Recs)
 	} else {
 		s.uncount(r)
 	}
@@ -256,34 +257,34 @@ func (s *salvage) count(r *row) (needed bool) {
 
 // uncount takes back a block that is not copied.
 func (s *salvage) uncount(r *row) {
-	for _, d := range r.dests {
-		p := s.prog[d.name][r.id]
-		if p == nil || r.id <= s.rows[d.name].Done[classOf(r.id)] {
+	for _, d := range r.Dests {
+		p := s.prog[d.Name][r.ID]
+		if p == nil || r.ID <= s.rows[d.Name].Done[classOf(r.ID)] {
 			continue
 		}
-		t := s.tally[d.name]
-		t.Allocated -= uint64(d.routed)
-		t.Inherited -= uint64(d.routed)
+		t := s.tally[d.Name]
+		t.Allocated -= uint64(d.Routed)
+		t.Inherited -= uint64(d.Routed)
 		t.Delivered -= uint64(p.delivered)
 		t.Lost -= uint64(p.lost)
-		s.tally[d.name] = t
+		s.tally[d.Name] = t
 	}
 }
 
 func (s *salvage) copyRows(tx *store.Tx, batch []*row) error {
 	for _, r := range batch {
 		_, err := tx.Exec("INSERT INTO seg("+blockColumns+", body, wall_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			r.id, r.inc, int64(r.first), int64(r.last), r.n, encodeDests(r.dests), r.enc, int64(r.sum), r.stored, r.wall)
+			r.ID, r.Inc, int64(r.First), int64(r.Last), r.N, block.EncodeDests(r.Dests), r.enc, int64(r.sum), r.stored, r.wall)
 		if err != nil {
 			return err
 		}
-		for _, d := range r.dests {
-			p := s.prog[d.name][r.id]
+		for _, d := range r.Dests {
+			p := s.prog[d.Name][r.ID]
 			if p == nil {
 				continue
 			}
 			_, err := tx.Exec("INSERT INTO prog(cursor, seg, delivered, lost, done, acked) VALUES(?, ?, ?, ?, ?, ?)",
-				d.name, r.id, p.delivered, p.lost, p.done, p.acked)
+				d.Name, r.ID, p.delivered, p.lost, p.done, p.acked)
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tidehold/tidehold/gateway/ids"
+	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -170,27 +171,27 @@ func (l *Log) loadCursors(tx *store.Tx) error {
 const blockColumns = "id, inc, first_seq, last_seq, n, dests, enc, crc32c"
 
 // scanBlock reads a row whose columns are blockColumns and perhaps the body.
-func scanBlock(scan store.Scan, withBody bool) (b *block, stored []byte, enc int, sum uint32, err error) {
-	b = &block{}
+func scanBlock(scan store.Scan, withBody bool) (b *block.Block, stored []byte, enc int, sum uint32, err error) {
+	b = &block.Block{}
 	var dests []byte
-	to := []any{&b.id, &b.inc, &b.first, &b.last, &b.n, &dests, &enc, &sum}
+	to := []any{&b.ID, &b.Inc, &b.First, &b.Last, &b.N, &dests, &enc, &sum}
 	if withBody {
 		to = append(to, &stored)
 	}
 	if err := scan(to...); err != nil {
 		return nil, nil, 0, 0, err
 	}
-	if b.dests, err = decodeDests(dests); err != nil {
+	if b.Dests, err = block.DecodeDests(dests); err != nil {
 		return nil, nil, 0, 0, err
 	}
-	b.bytes = len(stored)
+	b.Bytes = len(stored)
 	return b, stored, enc, sum, nil
 }
 
 // readBlock reads the first block with an id in (after, end), nil when there
 // is none. What cannot be read of its body is left out of recs.
-func readBlock(tx *store.Tx, after, end int64) (*block, error) {
-	var b *block
+func readBlock(tx *store.Tx, after, end int64) (*block.Block, error) {
+	var b *block.Block
 	err := tx.Query("SELECT "+blockColumns+", body FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{after, end},
 		func(scan store.Scan) error {
 			var stored []byte
@@ -200,25 +201,15 @@ func readBlock(tx *store.Tx, after, end int64) (*block, error) {
 			if err != nil {
 				return err
 			}
-			b.open(stored, enc)
+			b.Open(stored, enc)
 			return nil
 		})
 	return b, err
 }
 
-// open decodes a stored body as far as it goes; n tells how many records there
-// should be.
-func (b *block) open(stored []byte, enc int) {
-	body, _ := unpack(stored, enc) // what was expanded is checked record by record
-	_ = b.decodeBody(body)
-	if len(b.recs) > b.n {
-		b.recs, b.masks = b.recs[:b.n], b.masks[:b.n]
-	}
-}
-
 // readHead reads a block's row without its body.
-func readHead(tx *store.Tx, after, end int64) (*block, error) {
-	var b *block
+func readHead(tx *store.Tx, after, end int64) (*block.Block, error) {
+	var b *block.Block
 	err := tx.Query("SELECT "+blockColumns+" FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{after, end},
 		func(scan store.Scan) (err error) {
 			b, _, _, _, err = scanBlock(scan, false)

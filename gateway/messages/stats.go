@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -114,7 +115,7 @@ func (l *Log) Quarantine(ctx context.Context) (list []Quarantined, err error) {
 				return err
 			}
 			var err error
-			q.Record, _, err = decodeRecord(body)
+			q.Record, _, err = block.DecodeRecord(body)
 			q.Record.Inc, q.At = inc, time.UnixMilli(at).UTC()
 			list = append(list, q)
 			return err
@@ -158,7 +159,7 @@ func (l *Log) Offsets(ctx context.Context) (map[string]time.Duration, error) {
 func Scan(ctx context.Context, db *store.DB, each func(*Record) error) error {
 	for cls := range classes {
 		for after := classBase(cls); ; {
-			var b *block
+			var b *block.Block
 			err := db.Read(ctx, func(tx *store.Tx) (err error) {
 				b, err = readBlock(tx, after, classBase(cls+1))
 				return err
@@ -169,7 +170,7 @@ func Scan(ctx context.Context, db *store.DB, each func(*Record) error) error {
 			if b == nil {
 				break
 			}
-			after = b.id
+			after = b.ID
 			if err := eachRecord(b, cls, each); err != nil {
 				return err
 			}
@@ -178,13 +179,13 @@ func Scan(ctx context.Context, db *store.DB, each func(*Record) error) error {
 	return nil
 }
 
-func eachRecord(b *block, cls int, each func(*Record) error) error {
-	for i := range b.recs {
-		if b.recs[i].Seq == 0 {
+func eachRecord(b *block.Block, cls int, each func(*Record) error) error {
+	for i := range b.Recs {
+		if b.Recs[i].Seq == 0 {
 			continue
 		}
-		b.recs[i].Class = uint8(cls)
-		if err := each(&b.recs[i]); err != nil {
+		b.Recs[i].Class = uint8(cls)
+		if err := each(&b.Recs[i]); err != nil {
 			return err
 		}
 	}
@@ -219,7 +220,7 @@ func Verify(ctx context.Context, db *store.DB) (f Findings, err error) {
 				if b == nil {
 					break
 				}
-				after = b.id
+				after = b.ID
 				f.add(l, b)
 			}
 		}
@@ -229,25 +230,25 @@ func Verify(ctx context.Context, db *store.DB) (f Findings, err error) {
 }
 
 // add counts one block.
-func (f *Findings) add(l *Log, b *block) {
+func (f *Findings) add(l *Log, b *block.Block) {
 	f.Blocks++
 	readable := 0
-	for i := range b.recs {
-		if b.recs[i].Seq != 0 {
+	for i := range b.Recs {
+		if b.Recs[i].Seq != 0 {
 			readable++
 		}
 	}
 	f.Records += readable
-	f.Unreadable += b.n - readable
-	for _, d := range b.dests {
-		c := l.cursors[d.name]
-		if c == nil || b.id <= c.upTo[classOf(b.id)] {
+	f.Unreadable += b.N - readable
+	for _, d := range b.Dests {
+		c := l.cursors[d.Name]
+		if c == nil || b.ID <= c.upTo[classOf(b.ID)] {
 			continue
 		}
-		n := d.routed
-		if p := c.prog[b.id]; p != nil {
+		n := d.Routed
+		if p := c.prog[b.ID]; p != nil {
 			n -= p.delivered + p.lost
 		}
-		f.Pending[d.name] += int64(n)
+		f.Pending[d.Name] += int64(n)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -13,7 +14,7 @@ import (
 type stream struct {
 	cls      int
 	pos, end int64
-	b        *block
+	b        *block.Block
 	i        int
 }
 
@@ -92,10 +93,10 @@ func (k *Cursor) first(ctx context.Context, lane []*stream) (*stream, error) {
 // older orders two streams by block number, then by sequence number: blocks of
 // one commit hold neighbours.
 func older(a, b *stream) bool {
-	if x, y := numberOf(a.b.id), numberOf(b.b.id); x != y {
+	if x, y := numberOf(a.b.ID), numberOf(b.b.ID); x != y {
 		return x < y
 	}
-	return a.b.recs[a.i].Seq < b.b.recs[b.i].Seq
+	return a.b.Recs[a.i].Seq < b.b.Recs[b.i].Seq
 }
 
 // seek moves a stream to its next record; false when there is none now.
@@ -115,9 +116,9 @@ func (k *Cursor) seek(ctx context.Context, s *stream) (bool, error) {
 func (k *Cursor) within(s *stream) bool {
 	k.l.mu.Lock()
 	defer k.l.mu.Unlock()
-	bit, p := s.b.bit(k.c.name), k.c.prog[s.b.id]
-	for ; p != nil && s.i < len(s.b.recs); s.i++ {
-		if s.b.masks[s.i]&bit != 0 && !p.has(s.i) && !k.c.held[place{s.b.id, s.i}] {
+	bit, p := s.b.Bit(k.c.name), k.c.prog[s.b.ID]
+	for ; p != nil && s.i < len(s.b.Recs); s.i++ {
+		if s.b.Masks[s.i]&bit != 0 && !p.has(s.i) && !k.c.held[place{s.b.ID, s.i}] {
 			return true
 		}
 	}
@@ -126,7 +127,7 @@ func (k *Cursor) within(s *stream) bool {
 }
 
 // load takes the stream to its next block with something for the cursor.
-func (k *Cursor) load(ctx context.Context, s *stream) (*block, error) {
+func (k *Cursor) load(ctx context.Context, s *stream) (*block.Block, error) {
 	for {
 		b, upTo, err := k.l.following(ctx, s.cls, s.pos, s.end)
 		if err != nil {
@@ -143,22 +144,22 @@ func (k *Cursor) load(ctx context.Context, s *stream) (*block, error) {
 }
 
 // enter puts the stream into b unless the cursor has nothing to do there.
-func (k *Cursor) enter(s *stream, b *block) (bool, error) {
+func (k *Cursor) enter(s *stream, b *block.Block) (bool, error) {
 	k.l.mu.Lock()
 	defer k.l.mu.Unlock()
 	c := k.c
-	if k.l.moving[b.id] {
+	if k.l.moving[b.ID] {
 		return false, errMoving
 	}
-	s.pos = b.id
-	routed := b.routed(c.name)
-	if routed == 0 || c.isDone(b.id) {
+	s.pos = b.ID
+	routed := b.Routed(c.name)
+	if routed == 0 || c.isDone(b.ID) {
 		return false, nil
 	}
-	p := c.prog[b.id]
+	p := c.prog[b.ID]
 	if p == nil {
 		p = &progress{}
-		c.prog[b.id] = p
+		c.prog[b.ID] = p
 	}
 	p.routed = routed
 	k.l.missing(c, b, p)
@@ -170,9 +171,9 @@ func (k *Cursor) enter(s *stream, b *block) (bool, error) {
 }
 
 // missing accounts for the cursor's records that could not be read.
-func (l *Log) missing(c *cursor, b *block, p *progress) {
-	bit, left := b.bit(c.name), 0
-	for i, mask := range b.masks {
+func (l *Log) missing(c *cursor, b *block.Block, p *progress) {
+	bit, left := b.Bit(c.name), 0
+	for i, mask := range b.Masks {
 		if mask&bit != 0 && !p.has(i) {
 			left++
 		}
@@ -181,11 +182,11 @@ func (l *Log) missing(c *cursor, b *block, p *progress) {
 	if lost <= 0 {
 		return
 	}
-	l.log.Warn("records cannot be read", "seq", b.first, "count", lost)
+	l.log.Warn("records cannot be read", "seq", b.First, "count", lost)
 	p.lost += lost
 	c.t.Lost += uint64(lost)
 	c.pending -= int64(lost)
-	l.lose(Loss{Cursor: c.name, Reason: ReasonUnreadable, Class: classOf(b.id), Inc: b.inc, From: b.first, To: b.last, Count: uint64(lost)})
+	l.lose(Loss{Cursor: c.name, Reason: ReasonUnreadable, Class: classOf(b.ID), Inc: b.Inc, From: b.First, To: b.Last, Count: uint64(lost)})
 	l.touched(c, b, p)
 }
 
@@ -194,9 +195,9 @@ func (k *Cursor) give(s *stream) *Item {
 	k.l.mu.Lock()
 	defer k.l.mu.Unlock()
 	c := k.c
-	it := &Item{Record: &s.b.recs[s.i], Back: numberOf(s.b.id) <= c.border, block: s.b, i: s.i}
+	it := &Item{Record: &s.b.Recs[s.i], Back: numberOf(s.b.ID) <= c.border, block: s.b, i: s.i}
 	c.turn = !it.Back
-	c.prog[s.b.id].out++
+	c.prog[s.b.ID].out++
 	c.open++
 	c.order = append(c.order, it)
 	s.i++
@@ -206,7 +207,7 @@ func (k *Cursor) give(s *stream) *Item {
 // following gives the first block of a class in (after, end), from memory when it
 // was committed lately. With no block, everything up to upTo is known to be
 // absent.
-func (l *Log) following(ctx context.Context, cls int, after, end int64) (b *block, upTo int64, err error) {
+func (l *Log) following(ctx context.Context, cls int, after, end int64) (b *block.Block, upTo int64, err error) {
 	l.mu.Lock()
 	r := &l.rings[cls]
 	upTo = r.start
@@ -228,7 +229,7 @@ func (l *Log) following(ctx context.Context, cls int, after, end int64) (b *bloc
 
 // nextDamaged reads a block's row whose body cannot be read: its records are
 // lost, the rest of the file goes on.
-func (l *Log) nextDamaged(ctx context.Context, after, end int64) (b *block, err error) {
+func (l *Log) nextDamaged(ctx context.Context, after, end int64) (b *block.Block, err error) {
 	l.damaged()
 	err = l.db.Read(ctx, func(tx *store.Tx) (err error) {
 		b, err = readHead(tx, after, end)
@@ -252,18 +253,18 @@ func (l *Log) damaged() {
 // an id above start, so that a reader that keeps up never touches the file.
 type ring struct {
 	start  int64
-	blocks []*block
+	blocks []*block.Block
 	bytes  int
 }
 
-func (r *ring) push(b *block) {
+func (r *ring) push(b *block.Block) {
 	r.blocks = append(r.blocks, b)
-	r.bytes += b.memory()
+	r.bytes += b.Memory()
 }
 
-func (r *ring) next(after, end int64) *block {
+func (r *ring) next(after, end int64) *block.Block {
 	for _, b := range r.blocks {
-		if b.id > after && b.id < end {
+		if b.ID > after && b.ID < end {
 			return b
 		}
 	}
@@ -271,11 +272,11 @@ func (r *ring) next(after, end int64) *block {
 }
 
 func (r *ring) remove(id int64) {
-	r.blocks = slices.DeleteFunc(r.blocks, func(b *block) bool {
-		if b.id == id {
-			r.bytes -= b.memory()
+	r.blocks = slices.DeleteFunc(r.blocks, func(b *block.Block) bool {
+		if b.ID == id {
+			r.bytes -= b.Memory()
 		}
-		return b.id == id
+		return b.ID == id
 	})
 }
 
@@ -293,17 +294,9 @@ func (l *Log) trimRings() {
 		if total <= ringBytesMax || len(r.blocks) == 0 {
 			return
 		}
-		r.start = r.blocks[0].id
-		r.bytes -= r.blocks[0].memory()
+		r.start = r.blocks[0].ID
+		r.bytes -= r.blocks[0].Memory()
 		r.blocks[0] = nil
 		r.blocks = r.blocks[1:]
 	}
-}
-
-// memory is what a decoded block takes, about.
-func (b *block) memory() (n int) {
-	for i := range b.recs {
-		n += b.recs[i].size()
-	}
-	return n
 }

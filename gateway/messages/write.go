@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -21,7 +21,7 @@ type write struct {
 	changed map[string]bool      // rows to write
 	steps   []step
 	acks    map[string]int // acknowledgements that the steps contain
-	blocks  []*block       // appended
+	blocks  []*block.Block // appended
 	out     []exit         // blocks that leave the file
 	losses  []Loss
 	nLosses int // of losses, taken from Log.losses; the rest came up here
@@ -202,7 +202,7 @@ func (c *cursor) scanned(cls int) int64 {
 }
 
 // encode makes blocks of what waits: one per class and at most
-// blockRecordsMax records.
+// block.RecordsMax records.
 func (l *Log) encode(w *write) {
 	var chunk [classes][]Record
 	var size load
@@ -217,12 +217,12 @@ func (l *Log) encode(w *write) {
 	}
 	for _, s := range w.apps {
 		for _, r := range s.Records {
-			if size.records > 0 && (size.records >= blockRecordsMax || size.bytes+r.size() > blockBytesMax) {
+			if size.records > 0 && (size.records >= block.RecordsMax || size.bytes+r.Size() > block.BytesMax) {
 				cut()
 			}
 			chunk[r.Class] = append(chunk[r.Class], r)
 			size.records++
-			size.bytes += r.size()
+			size.bytes += r.Size()
 			w.mark.LastSeq = r.Seq
 		}
 		if s.StartSent {
@@ -238,9 +238,9 @@ func (l *Log) encode(w *write) {
 }
 
 // build makes a block of records and counts them for their cursors.
-func (l *Log) build(w *write, cls int, recs []Record) *block {
-	b := &block{id: classBase(cls) | w.mark.NextBlock, inc: recs[0].Inc, first: recs[0].Seq, last: recs[len(recs)-1].Seq,
-		n: len(recs), recs: recs, masks: make([]uint64, len(recs))}
+func (l *Log) build(w *write, cls int, recs []Record) *block.Block {
+	b := &block.Block{ID: classBase(cls) | w.mark.NextBlock, Inc: recs[0].Inc, First: recs[0].Seq, Last: recs[len(recs)-1].Seq,
+		N: len(recs), Recs: recs, Masks: make([]uint64, len(recs))}
 	at := make(map[string]int)
 	for i := range recs {
 		held := false
@@ -250,31 +250,31 @@ func (l *Log) build(w *write, cls int, recs []Record) *block {
 		for _, name := range recs[i].To {
 			n, ok := at[name]
 			if !ok {
-				n = len(b.dests)
+				n = len(b.Dests)
 				at[name] = n
-				b.dests = append(b.dests, dest{name: name})
+				b.Dests = append(b.Dests, block.Dest{Name: name})
 			}
-			b.dests[n].routed++
-			b.dests[n].hold = b.dests[n].hold || !held
-			b.masks[i] |= 1 << n
+			b.Dests[n].Routed++
+			b.Dests[n].Hold = b.Dests[n].Hold || !held
+			b.Masks[i] |= 1 << n
 		}
 	}
-	for _, d := range b.dests {
-		row := w.saved[d.name]
-		row.Allocated += uint64(d.routed)
-		w.saved[d.name] = row
-		w.changed[d.name] = true
+	for _, d := range b.Dests {
+		row := w.saved[d.Name]
+		row.Allocated += uint64(d.Routed)
+		w.saved[d.Name] = row
+		w.changed[d.Name] = true
 	}
 	return b
 }
 
 func (l *Log) insertBlocks(tx *store.Tx, w *write) error {
 	for _, b := range w.blocks {
-		stored, enc := l.packer.pack(b.encodeBody())
-		b.bytes = len(stored)
+		stored, enc := l.packer.Pack(b.EncodeBody())
+		b.Bytes = len(stored)
 		_, err := tx.Exec("INSERT INTO seg("+blockColumns+", body, wall_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			b.id, b.inc, int64(b.first), int64(b.last), b.n, encodeDests(b.dests), enc,
-			int64(crc32.Checksum(stored, castagnoli)), stored, b.recs[0].Wall.UnixMilli())
+			b.ID, b.Inc, int64(b.First), int64(b.Last), b.N, block.EncodeDests(b.Dests), enc,
+			int64(block.Sum(stored)), stored, b.Recs[0].Wall.UnixMilli())
 		if err != nil {
 			return err
 		}
@@ -399,7 +399,7 @@ func (l *Log) take(w *write, now time.Time) {
 	for _, s := range w.apps {
 		for i := range s.Records {
 			l.waiting.records--
-			l.waiting.bytes -= s.Records[i].size()
+			l.waiting.bytes -= s.Records[i].Size()
 		}
 	}
 	l.urgent = false
@@ -412,7 +412,7 @@ func (l *Log) take(w *write, now time.Time) {
 	}
 	l.takeCursors(w)
 	for _, b := range w.blocks {
-		l.rings[classOf(b.id)].push(b)
+		l.rings[classOf(b.ID)].push(b)
 	}
 	for _, e := range w.out {
 		l.forgetBlock(e)

@@ -1,4 +1,4 @@
-package messages
+package block
 
 import (
 	"bytes"
@@ -21,14 +21,14 @@ var samples = []Record{
 		Properties: &iot.Properties{}},
 }
 
-func sampleBlock() *block {
-	return &block{inc: "abcdefgh", n: len(samples), dests: []dest{{"cloud", 2, true}, {"plant", 1, false}}, recs: samples, masks: []uint64{0, 1, 3}}
+func sampleBlock() *Block {
+	return &Block{Inc: "abcdefgh", N: len(samples), Dests: []Dest{{"cloud", 2, true}, {"plant", 1, false}}, Recs: samples, Masks: []uint64{0, 1, 3}}
 }
 
 func TestBlock_ComesBackAsItWas(t *testing.T) {
-	var p packer
+	var p Packer
 	for range 2 { // the compressor is used again
-		stored, enc := p.pack(sampleBlock().encodeBody())
+		stored, enc := p.Pack(sampleBlock().EncodeBody())
 		if enc != encFlate {
 			t.Errorf("encoding %d", enc)
 		}
@@ -36,7 +36,7 @@ func TestBlock_ComesBackAsItWas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := &block{}
+		got := &Block{}
 		if err := got.decodeBody(body); err != nil {
 			t.Fatal(err)
 		}
@@ -45,13 +45,13 @@ func TestBlock_ComesBackAsItWas(t *testing.T) {
 			if want.Payload == nil {
 				want.Payload = []byte{}
 			}
-			if !reflect.DeepEqual(got.recs[i], want) {
-				t.Errorf("record %d:\n%+v, want\n%+v", i, got.recs[i], want)
+			if !reflect.DeepEqual(got.Recs[i], want) {
+				t.Errorf("record %d:\n%+v, want\n%+v", i, got.Recs[i], want)
 			}
 		}
 	}
-	dests, err := decodeDests(encodeDests(sampleBlock().dests))
-	if err != nil || !reflect.DeepEqual(dests, sampleBlock().dests) {
+	dests, err := DecodeDests(EncodeDests(sampleBlock().Dests))
+	if err != nil || !reflect.DeepEqual(dests, sampleBlock().Dests) {
 		t.Errorf("shares %v, %v", dests, err)
 	}
 }
@@ -59,16 +59,16 @@ func TestBlock_ComesBackAsItWas(t *testing.T) {
 // Any one damaged byte costs the record it is in, or everything behind it when
 // it is a length; the records before it are as they were.
 func TestBlock_DamagedByteNeverChangesARecord(t *testing.T) {
-	body := sampleBlock().encodeBody()
+	body := sampleBlock().EncodeBody()
 	for at := range body {
 		if at > 200 && at%37 != 0 {
 			continue
 		}
 		bad := bytes.Clone(body)
 		bad[at] ^= 0x41
-		got := &block{}
+		got := &Block{}
 		_ = got.decodeBody(bad)
-		for i, r := range got.recs {
+		for i, r := range got.Recs {
 			if r.Seq != 0 && (i >= len(samples) || r.Seq != samples[i].Seq || r.Topic != samples[i].Topic || !bytes.Equal(r.Payload, samples[i].Payload)) {
 				t.Fatalf("byte %d: record %d came back as number %d", at, i, r.Seq)
 			}
@@ -77,28 +77,28 @@ func TestBlock_DamagedByteNeverChangesARecord(t *testing.T) {
 }
 
 func TestBlock_BadCRCLeavesTheRestUsable(t *testing.T) {
-	body := sampleBlock().encodeBody()
+	body := sampleBlock().EncodeBody()
 	at := bytes.Index(body, []byte("a\x00b\xff"))
 	body[at] ^= 1
-	got := &block{}
+	got := &Block{}
 	if err := got.decodeBody(body); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.recs) != 3 || got.recs[0].Seq != 1 || got.recs[1].Seq != 0 || got.recs[2].Seq != 3 {
-		t.Errorf("records %v", fmt.Sprint(got.recs[0].Seq, got.recs[1].Seq, got.recs[2].Seq))
+	if len(got.Recs) != 3 || got.Recs[0].Seq != 1 || got.Recs[1].Seq != 0 || got.Recs[2].Seq != 3 {
+		t.Errorf("records %v", fmt.Sprint(got.Recs[0].Seq, got.Recs[1].Seq, got.Recs[2].Seq))
 	}
 }
 
 func FuzzDecodeRecord(f *testing.F) {
 	for i := range samples {
-		f.Add(appendRecord(nil, &samples[i], 3))
+		f.Add(AppendRecord(nil, &samples[i], 3))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, mask, err := decodeRecord(b)
+		r, mask, err := DecodeRecord(b)
 		if err != nil {
 			return
 		}
-		again, mask2, err := decodeRecord(appendRecord(nil, &r, mask))
+		again, mask2, err := DecodeRecord(AppendRecord(nil, &r, mask))
 		if err != nil || mask != mask2 || !reflect.DeepEqual(r, again) {
 			t.Errorf("%x\n%+v\n%+v %v", b, r, again, err)
 		}
@@ -106,24 +106,24 @@ func FuzzDecodeRecord(f *testing.F) {
 }
 
 func FuzzDecodeBlock(f *testing.F) {
-	var p packer
-	body := sampleBlock().encodeBody()
-	stored, enc := p.pack(body)
+	var p Packer
+	body := sampleBlock().EncodeBody()
+	stored, enc := p.Pack(body)
 	f.Add(stored, byte(enc))
 	f.Add(body, byte(encPlain))
 	f.Fuzz(func(t *testing.T, stored []byte, enc byte) {
-		b := &block{n: 10}
-		b.open(stored, int(enc))
-		if len(b.recs) > 10 || len(b.recs) != len(b.masks) {
-			t.Errorf("%d records, %d masks", len(b.recs), len(b.masks))
+		b := &Block{N: 10}
+		b.Open(stored, int(enc))
+		if len(b.Recs) > 10 || len(b.Recs) != len(b.Masks) {
+			t.Errorf("%d records, %d masks", len(b.Recs), len(b.Masks))
 		}
 	})
 }
 
 func FuzzDecodeDests(f *testing.F) {
-	f.Add(encodeDests(sampleBlock().dests))
+	f.Add(EncodeDests(sampleBlock().Dests))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if dests, err := decodeDests(b); err == nil && len(dests) > blockCursorsMax {
+		if dests, err := DecodeDests(b); err == nil && len(dests) > CursorsMax {
 			t.Errorf("%d shares", len(dests))
 		}
 	})

@@ -1,4 +1,4 @@
-package messages
+package block
 
 import (
 	"encoding/binary"
@@ -40,8 +40,8 @@ type Record struct {
 	To []string
 }
 
-// size is what a record takes in memory, about.
-func (r *Record) size() int {
+// Size is what a record takes in memory, about.
+func (r *Record) Size() int {
 	return len(r.Topic) + len(r.Payload) + len(r.Source) + len(r.ClientID) + 200
 }
 
@@ -67,9 +67,9 @@ func (r *Record) flags() byte {
 	return f
 }
 
-// appendRecord encodes r for a block in which mask says which of the block's
+// AppendRecord encodes r for a block in which mask says which of the block's
 // cursors get it. Times go down in milliseconds.
-func appendRecord(b []byte, r *Record, mask uint64) []byte {
+func AppendRecord(b []byte, r *Record, mask uint64) []byte {
 	b = append(b, r.flags())
 	b = binary.AppendUvarint(b, r.Seq)
 	b = binary.AppendUvarint(b, mask)
@@ -112,8 +112,8 @@ func appendProperties(b []byte, p *iot.Properties) []byte {
 // errShort means that an encoded text ended early or said impossible things.
 var errShort = errors.New("malformed record")
 
-// decodeRecord is appendRecord's inverse. The payload stays in b.
-func decodeRecord(b []byte) (r Record, mask uint64, err error) {
+// DecodeRecord is AppendRecord's inverse. The payload stays in b.
+func DecodeRecord(b []byte) (r Record, mask uint64, err error) {
 	d := decoder{b: b}
 	flags := d.byte()
 	r.QoS, r.Retain = flags&flagQoS, flags&flagRetain != 0
