@@ -366,6 +366,9 @@ func (c *compiler) arrayOf(x *syntax.ArrayOf) (compiled, error) {
 
 func (c *compiler) objectOf(x *syntax.ObjectOf) (compiled, error) {
 	values, err := c.all(x.Values)
+	if err != nil {
+		return compiled{}, err
+	}
 	keys := x.Keys
 	return fold(func(sc *scope) value.Value {
 		b := value.NewBuilder(len(keys))
@@ -373,5 +376,5 @@ func (c *compiler) objectOf(x *syntax.ObjectOf) (compiled, error) {
 			b.Set(key, values[i].eval(sc))
 		}
 		return b.Value()
-	}, values...), err
+	}, values...), nil
 }

@@ -147,6 +147,9 @@ func concat(args []value.Value) value.Value {
 func concatArrays(args []value.Value) value.Value {
 	var items []value.Value
 	for _, v := range args {
+		if len(items)+v.Len() > itemsLimit {
+			return value.Value{}
+		}
 		if v.Kind() == value.Array {
 			items = append(items, v.Items()...)
 			continue
@@ -160,7 +163,7 @@ func concatTexts(args []value.Value) value.Value {
 	var b strings.Builder
 	for _, v := range args {
 		s, ok := v.AsText()
-		if !ok {
+		if !ok || b.Len()+len(s) > textBytesLimit {
 			return value.Value{}
 		}
 		b.WriteString(s)
@@ -192,8 +195,12 @@ func pad(v, count value.Value, left bool) value.Value {
 	return value.Text(s + spaces)
 }
 
-// textBytesLimit bounds texts that grow from a message.
-const textBytesLimit = 1 << 20
+// textBytesLimit and itemsLimit bound texts and arrays that grow from a
+// message; beyond them the result is Undefined.
+const (
+	textBytesLimit = 1 << 20
+	itemsLimit     = 100_000
+)
 
 func replace(args []value.Value) value.Value {
 	s, ok := args[0].AsText()

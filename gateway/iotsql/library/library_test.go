@@ -30,6 +30,19 @@ func TestFunctions_ResultsThatGrowAreBounded(t *testing.T) {
 	}
 }
 
+func TestConcat_DoublingEndsAtALimit(t *testing.T) {
+	text, list := value.Text("ab"), value.List([]value.Value{value.Integer(1), value.Integer(2)})
+	joined := text
+	for range 40 {
+		text = Functions["concat"].Run([]value.Value{text, text})
+		list = Functions["concat"].Run([]value.Value{list, list})
+		joined = Binaries["+"](joined, joined)
+	}
+	if !text.IsUndefined() || !list.IsUndefined() || !joined.IsUndefined() {
+		t.Errorf("got %d and %d bytes, %d elements", len(text.Str()), len(joined.Str()), list.Len())
+	}
+}
+
 func TestLike_TakesAtMostQuadraticTime(t *testing.T) {
 	text, pattern := strings.Repeat("a", 3000)+"b", strings.Repeat("%a", 300)+"c"
 	if Like(text, pattern) {

@@ -102,7 +102,7 @@ func plus(a, b value.Value) value.Value {
 	if a.Kind() == value.String || b.Kind() == value.String {
 		x, okX := a.AsText()
 		y, okY := b.AsText()
-		if !okX || !okY {
+		if !okX || !okY || len(x)+len(y) > textBytesLimit {
 			return value.Value{}
 		}
 		return value.Text(x + y)
