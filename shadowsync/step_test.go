@@ -1,6 +1,7 @@
 package shadowsync
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -422,4 +423,47 @@ func FuzzParseAnswer(f *testing.F) {
 		b := newTable(t, Record{})
 		b.give(Online{}, a, Turn{}, a, Offline{})
 	})
+}
+
+// A new shadow is asked for without a version: to ask again blindly could write
+// an old value over what came to be since.
+func TestStep_ANewShadowIsRepeatedOnlyOverNothing(t *testing.T) {
+	for upstream, want := range map[string]string{
+		"":                         `update {"state":{"reported":{"a":1}},"clientToken":"gw:gw:4"}`,
+		`{"desired":{"on":1}}`:     `update {"state":{"reported":{"a":1}},"clientToken":"gw:gw:4"}`,
+		`{"reported":{"a":7}}`:     "",
+		`{"reported":{"a":[1,2]}}`: "",
+	} {
+		b := newTable(t, Record{})
+		b.policy.Answers = true
+		b.toPush("", `{"reported":{"a":1}}`)
+		b.give(Offline{}, Online{}, Turn{})
+		if got := b.sent(); !strings.HasPrefix(got, "get ") {
+			t.Fatalf("sent %s; want a look first", got)
+		}
+		b.give(b.upstream(upstream, 5))
+		got := ""
+		if b.state.Phase == Pushing {
+			got = b.sent()
+		}
+		if got != want {
+			t.Errorf("upstream %s: sent %q, want %q", upstream, got, want)
+		}
+	}
+}
+
+// What decides must not act: no network, no disk, no lock, no clock, no
+// goroutine.
+func TestCore_IsPure(t *testing.T) {
+	for _, name := range []string{"document.go", "merge.go", "policy.go", "decide.go", "record.go", "state.go", "step.go", "resolve.go", "answer.go", "pace.go", "offset.go"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{`"net"`, `"os"`, `"sync"`, `"context"`, "time.Now", "time.Since", "time.After", "time.Sleep", "\tgo ", "math/rand"} {
+			if strings.Contains(string(text), word) {
+				t.Errorf("%s has %s", name, word)
+			}
+		}
+	}
 }
