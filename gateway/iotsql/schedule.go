@@ -1,11 +1,7 @@
 package iotsql
 
-import (
-	"github.com/tidehold/tidehold/gateway/iotsql/schedule"
-)
+import "time"
 
-// checkSchedule says what is wrong with the text of FROM SCHEDULE.
-func checkSchedule(text string) error {
-	_, err := schedule.Parse(text)
-	return err
-}
+// NextRun is the first time after after at which FROM SCHEDULE fires; cron
+// follows after's time zone. False when it never does, or there is none.
+func (s *Statement) NextRun(after time.Time) (time.Time, bool) { return s.runs.Next(after) }

@@ -20,6 +20,7 @@ package iotsql
 import (
 	"strconv"
 
+	"github.com/tidehold/tidehold/gateway/iotsql/schedule"
 	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 	"github.com/tidehold/tidehold/gateway/topic"
@@ -51,6 +52,7 @@ type Statement struct {
 	filter   topic.Filter
 	hasFrom  bool
 	schedule string
+	runs     schedule.Schedule
 	vars     map[string]int
 	warnings []Warning
 
@@ -147,7 +149,8 @@ func (s *Statement) compileSource(c *compiler, q *syntax.Query) error {
 		}
 		s.filter = f
 	case q.Schedule != "":
-		if err := checkSchedule(q.Schedule); err != nil {
+		var err error
+		if s.runs, err = schedule.Parse(q.Schedule); err != nil {
 			return syntax.ErrorAt(c.text, q.FilterAt, strconv.Quote(q.Schedule), err.Error())
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
 )
@@ -206,6 +207,13 @@ func TestFilter_IsTheTextOfFrom(t *testing.T) {
 	}
 	if text, ok := s.Schedule(); !ok || text != "rate(1 hour)" {
 		t.Errorf("got %q, %v", text, ok)
+	}
+	next, ok := s.NextRun(time.Date(2024, 1, 1, 0, 30, 0, 0, time.UTC))
+	if want := time.Date(2024, 1, 1, 1, 0, 0, 0, time.UTC); !ok || !next.Equal(want) {
+		t.Errorf("got %v, want %v", next, want)
+	}
+	if _, ok := mustParse(t, "SELECT a FROM 'x'").NextRun(time.Unix(0, 0)); ok {
+		t.Error("a statement without a schedule never runs by itself")
 	}
 	if _, ok := mustParse(t, "SELECT a").Filter(); ok {
 		t.Error("a statement without FROM has no filter")

@@ -2,8 +2,8 @@
 // depend on nothing but their operands (rules.md sections 3, 4 and 6).
 //
 // What does not fit gives Undefined, never an error. Results that can grow
-// beyond their operands are bounded (texts 1 MiB, arrays
-// 100 000 elements, padding 1000, transform 128 KiB). Pure: nothing blocks, nothing is kept.
+// beyond their operands are bounded (texts 1 MiB, arrays 100 000 elements,
+// padding 1000, transform 128 KiB). Pure: nothing blocks, nothing is kept.
 package library
 
 import "github.com/tidehold/tidehold/gateway/iotsql/value"
