@@ -3,6 +3,7 @@ package output
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,10 +44,9 @@ func (b *bench) do(e Event) {
 	b.t.Helper()
 	for events := []Event{e}; len(events) > 0; events = events[1:] {
 		var actions []Action
-		before := fmt.Sprint(b.st)
-		old := b.st
+		old, before := b.st, slices.Clone(b.st)
 		b.st, actions, b.next = Decide(b.cfg, b.st, events[0], b.now)
-		if fmt.Sprint(old) != before {
+		if !slices.Equal(old, before) {
 			b.t.Fatal("Decide changed the state it was given")
 		}
 		for _, a := range actions {
