@@ -17,7 +17,7 @@ import (
 const (
 	checkpointPages = 200     // telemetry.md section 6
 	salvageBatch    = 64      // blocks copied in one transaction
-	salvageTries    = 200_000 // ids tried inside damaged parts
+	salvageTries    = 100_000 // ids tried inside damaged parts of a class
 )
 
 func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -135,10 +135,16 @@ type salvage struct {
 func (s *salvage) run(ctx context.Context) error {
 	s.readState(ctx)
 	s.tally = make(map[string]Tally)
-	for cls := range classes {
-		if err := s.class(ctx, cls); err != nil {
-			return err
+	var failed error
+	_ = s.old.Read(ctx, func(tx *store.Tx) error { // one snapshot: reading goes on behind damage
+		for cls := 0; cls < classes && failed == nil; cls++ {
+			s.tries = 0
+			failed = s.class(ctx, tx, cls)
 		}
+		return nil
+	})
+	if failed != nil {
+		return failed
 	}
 	return s.db.Write(ctx, "salvage", s.writeState)
 }
@@ -168,11 +174,11 @@ func (s *salvage) readState(ctx context.Context) {
 }
 
 // class copies the readable blocks of a class.
-func (s *salvage) class(ctx context.Context, cls int) error {
+func (s *salvage) class(ctx context.Context, old *store.Tx, cls int) error {
 	for after := classBase(cls); ; {
 		var batch []*row
 		for len(batch) < salvageBatch {
-			r := s.nextRow(ctx, &after, classBase(cls+1))
+			r := s.nextRow(old, &after, s.end(cls))
 			if r == nil {
 				break
 			}
@@ -198,18 +204,24 @@ type row struct {
 	wall   int64
 }
 
+// end is an id above every block of the class, as far as that is known.
+func (s *salvage) end(cls int) int64 {
+	if s.mark.NextBlock > 0 {
+		return classBase(cls) | s.mark.NextBlock
+	}
+	return classBase(cls + 1)
+}
+
 // nextRow reads the next readable row behind after. Inside a damaged part it
 // tries one id after the other, within a limit.
-func (s *salvage) nextRow(ctx context.Context, after *int64, end int64) *row {
+func (s *salvage) nextRow(old *store.Tx, after *int64, end int64) *row {
 	for ; *after < end && s.tries < salvageTries; *after++ {
 		r := &row{}
-		err := s.old.Read(ctx, func(tx *store.Tx) error {
-			return tx.Query("SELECT "+blockColumns+", body, wall_ms FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{*after, end},
-				func(scan store.Scan) (err error) {
-					r.Block, r.stored, r.enc, r.sum, err = scanBlock(func(dest ...any) error { return scan(append(dest, &r.wall)...) }, true)
-					return err
-				})
-		})
+		err := old.Query("SELECT "+blockColumns+", body, wall_ms FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{*after, end},
+			func(scan store.Scan) (err error) {
+				r.Block, r.stored, r.enc, r.sum, err = scanBlock(func(dest ...any) error { return scan(append(dest, &r.wall)...) }, true)
+				return err
+			})
 		if err == nil {
 			if r.Block == nil {
 				return nil
