@@ -17,6 +17,7 @@ type cloud struct {
 	w        *World
 	shadow   *doc.Shadow
 	recorded map[string]message // what was accepted, by client and request
+	doubled  map[string]bool    // tokens accepted, then refused as a double
 }
 
 // message is one on its way down.
@@ -26,7 +27,7 @@ type message struct {
 	payload []byte
 }
 
-func newCloud(w *World) *cloud { return &cloud{w: w, recorded: make(map[string]message)} }
+func newCloud(w *World) *cloud { return &cloud{w: w, recorded: make(map[string]message), doubled: make(map[string]bool)} }
 
 func (c *cloud) clock() time.Time { return time.Unix(1_700_000_000, 0).Add(c.w.now) }
 
@@ -53,6 +54,9 @@ func (c *cloud) request(g *gateway, op topic.Op, payload []byte) {
 		m = c.update(g, payload)
 	} else {
 		m = c.delete(g, token)
+	}
+	if _, ok := c.recorded[seen]; ok && m.answer == topic.Rejected {
+		c.doubled[token] = true
 	}
 	if strings.HasPrefix(token, "gw:") && m.answer == topic.Accepted {
 		c.recorded[seen] = m

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
@@ -274,10 +275,21 @@ func (g *gateway) hear(m message) {
 	}
 	g.w.log("%s hears %s/%s v%d %s %d %s", g.name, m.op, m.answer, a.Version, a.Token, a.Code, a.Doc.State)
 	g.measure(a.Time)
+	if g.unknowable(a, m) {
+		g.w.result.Ambiguous++
+	}
 	if g.w.o.Mutation == SameTokenForAll && g.state.Record.Push != nil && m.op != topic.Get && m.answer == topic.Accepted {
 		a.Token = g.state.Record.Push.Token
 	}
 	g.happen(a)
+}
+
+// unknowable reports whether what became of a push cannot be told from this
+// document: the only answer that came was the refusal of its double, and
+// somebody removed the marker.
+func (g *gateway) unknowable(a shadowsync.Answer, m message) bool {
+	p := g.state.Record.Push
+	return p != nil && g.state.Awaits(a.Token) && g.w.cloud.doubled[p.Token] && !strings.Contains(string(m.payload), `"`+g.name+`":`)
 }
 
 // measure learns the offset of the upstream clock as the shell does.

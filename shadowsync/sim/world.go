@@ -80,6 +80,8 @@ type Result struct {
 	Hash uint64
 	// Events, Edits, Writes, Races and Conflicts are totals.
 	Events, Edits, Writes, Races, Conflicts, Ambiguous int
+	// Reset is set when upstream began anew.
+	Reset bool
 	// Tolerated counts older values that won after an ambiguous push.
 	Tolerated int
 }
@@ -124,7 +126,7 @@ func Run(o Options) Result {
 	}
 	w.drain(at)
 	w.settle()
-	w.result.Hash = w.sum()
+	w.result.Hash, w.result.Reset = w.sum(), w.begun
 	return w.result
 }
 
