@@ -27,7 +27,9 @@ type message struct {
 	payload []byte
 }
 
-func newCloud(w *World) *cloud { return &cloud{w: w, recorded: make(map[string]message), doubled: make(map[string]bool)} }
+func newCloud(w *World) *cloud {
+	return &cloud{w: w, recorded: make(map[string]message), doubled: make(map[string]bool)}
+}
 
 func (c *cloud) clock() time.Time { return time.Unix(1_700_000_000, 0).Add(c.w.now) }
 
