@@ -1,0 +1,228 @@
+package registry
+
+import (
+	"context"
+	"crypto/x509"
+	"slices"
+
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/pki"
+	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+// Rights are what the registry knows of a principal. It has the fields of
+// access.Rights, so that one converts into the other.
+type Rights struct {
+	// Policies are attached documents; Names are names of policies to look up.
+	Policies []policy.Named
+	Names    []string
+	// Everything is set for a principal without any limits.
+	Everything bool
+	// Thing is the thing a certificate stands for; nil = none.
+	Thing *policy.Thing
+	// Subject and Issuer are those of the certificate.
+	Subject, Issuer map[string][]string
+}
+
+// documentsMax is how many parsed policies are kept; beyond it all are forgotten.
+const documentsMax = 256
+
+type documentKey struct {
+	name    string
+	version int64
+	text    string
+}
+
+// Identify says whether a client may come in with its certificate, which TLS has
+// proved to be its own: Unauthorized when it is unknown, not active or outside
+// its time, NotFound in the chain when it is unknown. Call it for resumed
+// sessions too.
+func (r *Registry) Identify(ctx context.Context, leaf *x509.Certificate) (iot.Principal, error) {
+	id := pki.ID(leaf)
+	c, err := r.Certificate(ctx, id)
+	if iot.CodeOf(err) == iot.NotFound {
+		return iot.Principal{}, &iot.Error{Code: iot.Unauthorized, Message: "certificate " + id + " is not registered", Err: ErrUnknown}
+	}
+	if err != nil {
+		return iot.Principal{}, err
+	}
+	if c.Status != Active {
+		return iot.Principal{}, iot.Errorf(iot.Unauthorized, "certificate %s is %s, not ACTIVE", id, c.Status)
+	}
+	if err := pki.CheckCertificate(leaf); err != nil {
+		return iot.Principal{}, err
+	}
+	if err := pki.CheckValidity(leaf, r.Moment()); err != nil {
+		return iot.Principal{}, err
+	}
+	return iot.Principal{Kind: iot.CertificateKind, ID: id}, nil
+}
+
+// Rights are those of a principal while it is connected as id: of a certificate
+// the policies on it, on its things, and on the groups of the thing it stands
+// for; none unless it is active. It blocks for a read of the store; when that
+// fails there are no rights.
+func (r *Registry) Rights(p iot.Principal, id iot.ClientID) Rights {
+	ctx, cancel := context.WithTimeout(context.Background(), readWait)
+	defer cancel()
+	switch p.Kind {
+	case iot.House:
+		return Rights{Everything: true}
+	case iot.AccessKeyKind:
+		return r.keyRights(ctx, p.ID)
+	case iot.CertificateKind:
+	default:
+		return Rights{}
+	}
+	var rights Rights
+	err := r.read(ctx, "read rights of "+p.ID, func(tx *store.Tx) (err error) {
+		rights, err = r.certificateRights(tx, p.ID, string(id))
+		return err
+	})
+	if err != nil {
+		if iot.CodeOf(err) != iot.NotFound {
+			r.log.Error("rights cannot be read; the principal has none", "principal", p.ID, "err", err)
+		}
+		return Rights{}
+	}
+	return rights
+}
+
+func (r *Registry) keyRights(ctx context.Context, id string) Rights {
+	key, err := r.AccessKey(ctx, id)
+	if err != nil {
+		return Rights{}
+	}
+	if key.Policy == "" {
+		return Rights{Everything: true}
+	}
+	return Rights{Names: []string{key.Policy}}
+}
+
+func (r *Registry) certificateRights(tx *store.Tx, id, client string) (rights Rights, err error) {
+	c, err := certificateOf(tx, id)
+	if err != nil || c.Status != Active {
+		return Rights{}, err
+	}
+	parsed, err := pki.ParseCertificate([]byte(c.PEM))
+	if err != nil {
+		return Rights{}, err
+	}
+	rights.Subject, rights.Issuer = pki.NameValues(parsed.Subject), pki.NameValues(parsed.Issuer)
+	attached, err := names(tx, selectAttached, CertificateTarget(id), "", -1)
+	if err != nil {
+		return Rights{}, err
+	}
+	bindings, err := bindingsOf(tx, id)
+	if err != nil {
+		return Rights{}, err
+	}
+	for _, b := range bindings {
+		t, found, err := thingOf(tx, b.Name)
+		if err != nil {
+			return Rights{}, err
+		}
+		if found {
+			attached = append(attached, t.Policies...)
+		}
+	}
+	slices.Sort(attached)
+	for _, name := range slices.Compact(attached) {
+		if err := r.add(tx, &rights, name, false); err != nil {
+			return Rights{}, err
+		}
+	}
+	return rights, r.addThing(tx, &rights, bindings, client)
+}
+
+// addThing finds the thing a certificate stands for: the one named like the
+// client, else an exclusive one, else the only one. Its groups' policies count
+// under the condition of security.md 1.3, which package policy knows.
+func (r *Registry) addThing(tx *store.Tx, rights *Rights, bindings []Binding, client string) error {
+	at := slices.IndexFunc(bindings, func(b Binding) bool { return b.Name == client })
+	if at < 0 {
+		at = slices.IndexFunc(bindings, func(b Binding) bool { return b.Exclusive })
+	}
+	if at < 0 && len(bindings) == 1 {
+		at = 0
+	}
+	if at < 0 {
+		return nil
+	}
+	t, found, err := thingOf(tx, bindings[at].Name)
+	if err != nil || !found {
+		return err
+	}
+	rights.Thing = &policy.Thing{
+		Name: string(t.Name), Type: t.Type, Attributes: t.Attributes, Attached: true, Exclusive: bindings[at].Exclusive,
+	}
+	groups, err := groupsAbove(tx, string(t.Name))
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		attached, err := names(tx, selectAttached, GroupTarget(g), "", -1)
+		if err != nil {
+			return err
+		}
+		for _, name := range attached {
+			if err := r.add(tx, rights, name, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// add appends the default version of a policy. One that is gone, or that this
+// version cannot read, grants nothing and is logged.
+func (r *Registry) add(tx *store.Tx, rights *Rights, name string, group bool) error {
+	d, err := r.document(tx, name)
+	if d == nil {
+		if err == nil || iot.CodeOf(err) == iot.NotFound {
+			r.log.Warn("a policy that is attached is missing; it grants nothing", "policy", name, "err", err)
+			return nil
+		}
+		return err
+	}
+	rights.Policies = append(rights.Policies, policy.Named{Name: name, Document: d, Group: group})
+	return nil
+}
+
+// document gives the parsed default version of a policy.
+func (r *Registry) document(tx *store.Tx, name string) (*policy.Document, error) {
+	key := documentKey{name: name}
+	found, err := tx.QueryRow(selectDefault, []any{name}, &key.version, &key.text)
+	if err != nil || !found {
+		return nil, either(err, missing("policy", name))
+	}
+	r.mu.Lock()
+	d := r.documents[key]
+	r.mu.Unlock()
+	if d != nil {
+		return d, nil
+	}
+	if d, err = policy.Parse([]byte(key.text)); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.documents) >= documentsMax {
+		clear(r.documents)
+	}
+	r.documents[key] = d
+	return d, nil
+}
+
+// Policy finds the document of a policy, for names that the configuration does
+// not hold.
+func (r *Registry) Policy(name string) (d *policy.Document, found bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), readWait)
+	defer cancel()
+	err := r.read(ctx, "find policy", func(tx *store.Tx) (err error) {
+		d, err = r.document(tx, name)
+		return err
+	})
+	return d, err == nil
+}
