@@ -182,6 +182,9 @@ func (s *Syncer) Prepare(ctx context.Context) error {
 	}
 	all := s.prepared
 	s.mu.Unlock()
+	if s.cfg.Wide {
+		s.subscribe("") // one filter for all, also while there is no shadow yet
+	}
 	for _, one := range all {
 		s.subscribe(one.key.Thing)
 	}

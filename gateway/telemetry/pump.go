@@ -90,6 +90,8 @@ func (s *Spool) Drain(ctx context.Context, name string, out Sender) error {
 		return fmt.Errorf("telemetry drain %q: %w", name, err)
 	}
 	defer k.Release()
+	s.draining(+1)
+	defer s.draining(-1)
 	now := time.Now()
 	p := &pump{s: s, u: u, k: k, out: out, window: newWindow(u.Inflight), rate: newBucket(u.Rate, now), byteRate: newBucket(u.Bytes, now),
 		open: make(map[*parcel]bool), settled: make(chan struct{}, 1), retry: retryMin}

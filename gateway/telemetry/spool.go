@@ -165,6 +165,7 @@ type Spool struct {
 	synced  atomic.Bool
 
 	mu      sync.Mutex
+	drains  int // uplinks that drain now
 	offsets map[string]time.Duration // true time minus time since boot, by boot
 }
 
@@ -249,6 +250,32 @@ func (r *Route) prepare() error {
 		return fmt.Errorf("entry %q: %w", r.Name, err)
 	}
 	return nil
+}
+
+// draining notes that an uplink came online or went. Profile balanced spares
+// the disk while one is away; while all are there a publisher waits for its
+// commit alone (telemetry.md 7.1).
+func (s *Spool) draining(d int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drains += d
+	if s.cfg.Profile != Balanced {
+		return
+	}
+	gap := balancedGap
+	if s.drains >= s.enabled() {
+		gap = 0
+	}
+	s.log.SetGap(gap)
+}
+
+func (s *Spool) enabled() (n int) {
+	for _, u := range s.uplinks {
+		if u.Enabled {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *Spool) uplink(name string) *uplink {
