@@ -39,8 +39,6 @@ var doors = map[string][]string{
 	"github.com/spf13/cobra":              {"cmd/tidehold", "cmd/tidehold/ctl", "cmd/tidehold/local"},
 	"github.com/gorilla/websocket":        {"gateway/broker", "gateway/broker/", "gateway/uplink"},
 	"github.com/dlclark/regexp2":          {"gateway/iotsql", "gateway/iotsql/"},
-	"github.com/woodsbury/decimal128":     {"gateway/iotsql", "gateway/iotsql/"},
-	"github.com/cockroachdb/apd/v3":       {"gateway/iotsql", "gateway/iotsql/"},
 	"golang.org/x/crypto":                 {"gateway/access"},
 }
 
