@@ -152,6 +152,12 @@ func (x *exchanges) finish(ex *exchange, id uint16, err error) {
 	}
 }
 
+func (x *exchanges) len() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.open)
+}
+
 // release ends the exchange of id; false when there is none.
 func (x *exchanges) release(id uint16) bool {
 	x.mu.Lock()

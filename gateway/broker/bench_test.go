@@ -138,18 +138,17 @@ func benchSend(b *testing.B, nc net.Conn, n int, qos byte, payload []byte, credi
 					b.Errorf("acks: %v", err)
 					return
 				}
-				switch first >> 4 {
-				case packets.Pubrec:
-					mu.Lock()
+				mu.Lock()
+				if first>>4 == packets.Pubrec {
 					_, _ = w.Write([]byte{packets.Pubrel<<4 | 2, 2, body[0], body[1]})
-					if r.Buffered() == 0 {
-						_ = w.Flush()
-					}
-					mu.Unlock()
-				default:
+				} else {
 					done++
 					<-free
 				}
+				if r.Buffered() == 0 {
+					_ = w.Flush()
+				}
+				mu.Unlock()
 			}
 		})
 	}

@@ -93,7 +93,7 @@ func (c *client) run() {
 	for {
 		first, body, err := c.read.Next(keep)
 		if err != nil {
-			c.stop(readEnding(err))
+			c.stop(c.readEnding(err))
 			break
 		}
 		if e := c.packet(first, body); e != nil {
@@ -109,9 +109,11 @@ func (c *client) run() {
 }
 
 // readEnding is what a failed read means.
-func readEnding(err error) ending {
+func (c *client) readEnding(err error) ending {
 	var timeout net.Error
 	switch {
+	case c.conn.Closed(): // from our side, and not by stop: its buffer ran over
+		return ending{event: lifecycle.Server, text: "does not read the answers it asks for"}
 	case errors.Is(err, wire.ErrTooLarge):
 		return ending{code: wire.CodeTooLarge, event: lifecycle.ClientError, text: err.Error()}
 	case errors.Is(err, wire.ErrMalformed):

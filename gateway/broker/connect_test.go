@@ -215,7 +215,7 @@ func TestWill_IsSentWhenTheConnectionIsLost(t *testing.T) {
 		c.send(goodbye)
 		c.closed()
 		sub.silent(50 * time.Millisecond)
-		c, _ = w.connect(version, "c", withWill(0)) // a takeover loses the connection too
+		_, _ = w.connect(version, "c", withWill(0)) // a takeover loses the connection too
 		_, _ = w.connect(version, "c", nil)
 		sub.receive("will", "gone")
 	})

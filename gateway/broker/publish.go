@@ -204,6 +204,10 @@ func (c *client) accept(fh packets.FixedHeader, p wire.Published) *ending {
 		return nil
 	}
 	inbound := c.session.inbound
+	if limit := c.b.cfg.Limits.MaxInflight; c.version == 5 && limit > 0 && inbound.len() >= limit+limit/4 {
+		// We announced limit; a quarter is for releases on their way.
+		return &ending{code: wire.CodeReceiveMaximum, event: lifecycle.ClientError, text: "more QoS 2 messages than our receive maximum"}
+	}
 	if ex, fresh := inbound.begin(q); fresh {
 		c.b.house.Accept(m, func(err error) { inbound.finish(ex, p.ID, err) })
 	}
@@ -219,7 +223,7 @@ func (c *client) origin() iot.Origin {
 	}
 }
 
-// throttle holds the reader back while the client is over its rate, and gives
+// throttle holds the reader of PUBLISH and SUBSCRIBE back while the client is over its rate, and gives
 // up on one that stays there for 10 s (security.md T10).
 func (c *client) throttle(n int) *ending {
 	if c.pace.free() {

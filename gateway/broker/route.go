@@ -34,21 +34,33 @@ func (b *Broker) deliver(r *routed) {
 		switch {
 		case e == nil: // merged into an earlier one
 		case e.group != nil:
-			if member := e.group.pick(r); member != nil {
-				member.session.deliver(r, member.opt, member.opt.identifiers(), false)
-			} else {
-				b.count.dropped.Inc("no_member")
-			}
+			b.deliverShared(e.group, r)
 		case !e.session.many.Load():
-			e.session.deliver(r, e.opt, e.opt.identifiers(), false)
+			e.session.deliver(r, e.opt, e.opt.identifiers())
 		case !twins[e.session]:
 			if twins != nil {
 				twins[e.session] = true
 			}
 			opt, ids := merge(matches[i:], e.session, r)
-			e.session.deliver(r, opt, ids, false)
+			e.session.deliver(r, opt, ids)
 		}
 	}
+}
+
+// deliverShared gives r to one member; one whose session ends at this moment
+// is passed over.
+func (b *Broker) deliverShared(g *group, r *routed) {
+	const tries = 4
+	for range tries {
+		member := g.pick(r)
+		if member == nil {
+			break
+		}
+		if member.session.deliver(r, member.opt, member.opt.identifiers()) {
+			return
+		}
+	}
+	b.count.dropped.Inc("no_member")
 }
 
 func (o options) identifiers() []int {

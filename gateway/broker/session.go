@@ -61,15 +61,19 @@ func newSession(b *Broker, id iot.ClientID, owner iot.Principal) *session {
 func (s *session) connection() *client { return s.client.Load() }
 
 // deliver gives r to the session: QoS 0 to the connection or nobody, QoS 1 and
-// 2 through the queue.
-func (s *session) deliver(r *routed, opt options, ids []int, retained bool) {
+// 2 through the queue. False: the session is over.
+func (s *session) deliver(r *routed, opt options, ids []int) bool {
 	if opt.noLocal && r.Origin.ClientID == s.id {
-		return
+		return true
 	}
-	o := outgoing{routed: r, qos: min(r.QoS, opt.qos), retain: retained || opt.asPublished && r.Retain, ids: ids}
+	o := outgoing{routed: r, qos: min(r.QoS, opt.qos), retain: opt.asPublished && r.Retain, ids: ids}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
 	s.put(o)
+	return true
 }
 
 // put is deliver with the lock held.
@@ -81,7 +85,7 @@ func (s *session) put(o outgoing) {
 		}
 		return
 	}
-	if s.ended || !s.admit(o, c) {
+	if !s.admit(o, c) {
 		return
 	}
 	s.waiting.push(o)
@@ -98,6 +102,9 @@ func (s *session) sendAtOnce(c *client, o outgoing) {
 	}
 	if c.send(o, 0, false, wire.May, o.at) == noRoom {
 		s.b.count.dropped.Inc("slow_client")
+		if missed, ok := s.b.denials.pass("slow\x00"+string(s.id), o.at); ok {
+			s.b.log.Warn("client reads too slowly, QoS 0 messages for it are dropped", "client", s.id, "missed", missed)
+		}
 	}
 }
 

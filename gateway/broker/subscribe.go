@@ -52,6 +52,9 @@ func (c *client) subscribe(fh packets.FixedHeader, body []byte) *ending {
 	if pk.PacketID == 0 || len(pk.Filters) == 0 {
 		return protocolError("SUBSCRIBE without packet id or filter")
 	}
+	if e := c.throttle(len(body)); e != nil {
+		return e
+	}
 	requests := make([]request, len(pk.Filters))
 	limit := c.b.cfg.Limits.MaxFiltersPerSubscribe
 	for i, sub := range pk.Filters {
@@ -170,6 +173,9 @@ func (c *client) unsubscribe(fh packets.FixedHeader, body []byte) *ending {
 	}
 	if pk.PacketID == 0 || len(pk.Filters) == 0 {
 		return protocolError("UNSUBSCRIBE without packet id or filter")
+	}
+	if e := c.throttle(len(body)); e != nil {
+		return e
 	}
 	codes := make([]byte, len(pk.Filters))
 	var removed []string
