@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -52,10 +53,10 @@ func attachPolicy(tx *store.Tx, name, target string) error {
 	if strings.HasPrefix(target, groupPrefix) {
 		limit = policiesOfGroupMax
 	}
-	if err := atMost(tx, limit, "policies on "+target, countAttached, target, name); err != nil {
+	if err := atMost(tx, limit, "policies on "+target, table.CountAttached, target, name); err != nil {
 		return err
 	}
-	_, err := tx.Exec(insertTarget, name, target)
+	_, err := tx.Exec(table.InsertTarget, name, target)
 	return err
 }
 
@@ -63,10 +64,11 @@ func attachPolicy(tx *store.Tx, name, target string) error {
 // error.
 func (r *Registry) DetachPolicy(ctx context.Context, name, target string) error {
 	return r.write(ctx, Change{AttachmentChange, target}, "detach policy "+name, func(tx *store.Tx) error {
-		if _, err := policyOf(tx, name); err != nil {
+		done, err := tx.Exec(table.DeleteTarget, name, target)
+		if err != nil || done.RowsAffected > 0 {
 			return err
 		}
-		_, err := tx.Exec(deleteTarget, name, target)
+		_, err = policyOf(tx, name)
 		return err
 	})
 }
@@ -86,7 +88,7 @@ func (r *Registry) Attached(ctx context.Context, target string, inherited bool, 
 			}
 		}
 		for _, t := range targets {
-			more, err := names(tx, selectAttached, t, after, limit)
+			more, err := names(tx, table.SelectAttached, t, after, limit)
 			if err != nil {
 				return err
 			}
@@ -130,7 +132,7 @@ func (r *Registry) Targets(ctx context.Context, name, after string, limit int) (
 		if _, err := policyOf(tx, name); err != nil {
 			return err
 		}
-		all, err = names(tx, selectTargets, name, after, limit)
+		all, err = names(tx, table.SelectTargets, name, after, limit)
 		return err
 	})
 	return all, err
@@ -151,7 +153,7 @@ func scanBinding(s store.Scan) (b Binding, err error) {
 }
 
 func bindingsOf(tx *store.Tx, certificate string) ([]Binding, error) {
-	return rows(tx, selectThingsOf, scanBinding, certificate, "", -1)
+	return rows(tx, table.SelectThingsOf, scanBinding, certificate, "", -1)
 }
 
 // AttachThing ties a certificate to a thing. An exclusive tie allows no other,
@@ -170,11 +172,11 @@ func attachThing(tx *store.Tx, certificate, thing string, exclusive bool) error 
 	if err != nil || !found {
 		return either(err, missing("thing", thing))
 	}
-	n, err := number(tx, selectOtherBindings, certificate, thing, certificate, thing, flag(exclusive))
+	n, err := number(tx, table.SelectOtherBindings, certificate, thing, certificate, thing, flag(exclusive))
 	if err != nil || n > 0 {
 		return either(err, iot.Errorf(iot.InvalidRequest, "an EXCLUSIVE_THING attachment allows no other: detach %d attachments first", n))
 	}
-	_, err = tx.Exec(insertPrincipal, certificate, thing, flag(exclusive))
+	_, err = tx.Exec(table.InsertPrincipal, certificate, thing, flag(exclusive))
 	return err
 }
 
@@ -188,7 +190,7 @@ func (r *Registry) DetachThing(ctx context.Context, certificate, thing string) e
 		if err != nil || !found {
 			return either(err, missing("thing", thing))
 		}
-		_, err = tx.Exec(deletePrincipal, certificate, thing)
+		_, err = tx.Exec(table.DeletePrincipal, certificate, thing)
 		return err
 	})
 }
@@ -200,7 +202,7 @@ func (r *Registry) Principals(ctx context.Context, thing, after string, limit in
 		if err != nil || !found {
 			return either(err, missing("thing", thing))
 		}
-		all, err = rows(tx, selectPrincipals, scanBinding, thing, after, limit)
+		all, err = rows(tx, table.SelectPrincipals, scanBinding, thing, after, limit)
 		return err
 	})
 	return all, err
@@ -212,7 +214,7 @@ func (r *Registry) ThingsOf(ctx context.Context, certificate, after string, limi
 		if _, err := certificateOf(tx, certificate); err != nil {
 			return err
 		}
-		all, err = rows(tx, selectThingsOf, scanBinding, certificate, after, limit)
+		all, err = rows(tx, table.SelectThingsOf, scanBinding, certificate, after, limit)
 		return err
 	})
 	return all, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -54,12 +55,12 @@ const registrationCode = "registration_code"
 // carry; it stays the same.
 func (r *Registry) RegistrationCode(ctx context.Context) (code string, err error) {
 	err = r.db.Write(ctx, "registry registration code", func(tx *store.Tx) error {
-		found, err := tx.QueryRow(readSetting, []any{registrationCode}, &code)
+		found, err := tx.QueryRow(table.ReadSetting, []any{registrationCode}, &code)
 		if err != nil || found {
 			return err
 		}
 		code = hex.EncodeToString(r.ids.Bytes(32))
-		_, err = tx.Exec(saveSetting, registrationCode, code)
+		_, err = tx.Exec(table.SaveSetting, registrationCode, code)
 		return err
 	})
 	return code, err
@@ -101,10 +102,10 @@ func (r *Registry) RegisterCA(ctx context.Context, g CARegistration) (CA, error)
 	identity := subjectOf(append(append([]byte{}, c.RawSubject...), c.RawSubjectPublicKeyInfo...))
 	err = r.write(ctx, Change{CAChange, made.ID}, "register CA", func(tx *store.Tx) error {
 		twin := ""
-		if _, err := tx.QueryRow(selectTwinCA, []any{identity}, &twin); err != nil {
+		if _, err := tx.QueryRow(table.SelectTwinCA, []any{identity}, &twin); err != nil {
 			return err
 		}
-		_, known, err := one(tx, selectCA, scanCA, made.ID)
+		_, known, err := one(tx, table.SelectCA, scanCA, made.ID)
 		if err != nil {
 			return err
 		}
@@ -114,10 +115,10 @@ func (r *Registry) RegisterCA(ctx context.Context, g CARegistration) (CA, error)
 		if err := checkProvision(tx, g.Provision); err != nil {
 			return err
 		}
-		if err := atMost(tx, CAsMax, "CA certificates", countCAs); err != nil {
+		if err := atMost(tx, CAsMax, "CA certificates", table.CountCAs); err != nil {
 			return err
 		}
-		_, err = tx.Exec(insertCA, made.ID, string(made.Status), made.Mode, made.PEM, subjectOf(c.RawSubject), identity, flag(made.Auto),
+		_, err = tx.Exec(table.InsertCA, made.ID, string(made.Status), made.Mode, made.PEM, subjectOf(c.RawSubject), identity, flag(made.Auto),
 			made.Template, made.Body, made.Role, now, now)
 		return err
 	})
@@ -135,7 +136,7 @@ func checkProvision(tx *store.Tx, p Provision) error {
 	if p.Template == "" {
 		return nil
 	}
-	_, found, err := one(tx, selectTemplate, scanTemplate, p.Template)
+	_, found, err := one(tx, table.SelectTemplate, scanTemplate, p.Template)
 	if err == nil && !found {
 		err = missing("provisioning template", p.Template)
 	}
@@ -169,7 +170,7 @@ func (r *Registry) proveCA(ctx context.Context, ca *x509.Certificate, g CARegist
 }
 
 func caOf(tx *store.Tx, id string) (CA, error) {
-	c, found, err := one(tx, selectCA, scanCA, id)
+	c, found, err := one(tx, table.SelectCA, scanCA, id)
 	if err == nil && !found {
 		err = missing("CA certificate", id)
 	}
@@ -187,9 +188,9 @@ func (r *Registry) CA(ctx context.Context, id string) (c CA, err error) {
 
 // ListCAs gives a page of CAs; q.Of is the name of their template.
 func (r *Registry) ListCAs(ctx context.Context, q SeqQuery) (all []CA, err error) {
-	text := selectCAs
+	text := table.SelectCAs
 	if q.Newest {
-		text = selectCAsBack
+		text = table.SelectCAsBack
 	}
 	err = r.read(ctx, "list CAs", func(tx *store.Tx) error {
 		all, err = rows(tx, text, scanCA, q.from(), q.Of, q.Of, q.Limit)
@@ -228,7 +229,7 @@ func (r *Registry) UpdateCA(ctx context.Context, id string, u CAUpdate) error {
 			}
 			c.Provision = *u.Provision
 		}
-		_, err = tx.Exec(updateCA, string(c.Status), flag(c.Auto), c.Template, c.Body, c.Role, r.nowMS(), id)
+		_, err = tx.Exec(table.UpdateCA, string(c.Status), flag(c.Auto), c.Template, c.Body, c.Role, r.nowMS(), id)
 		return err
 	})
 }
@@ -243,10 +244,10 @@ func (r *Registry) DeleteCA(ctx context.Context, id string) error {
 		if c.Status == Active {
 			return iot.Errorf(iot.CertificateState, "the CA certificate must be deactivated before deletion (%s is ACTIVE)", id)
 		}
-		if _, err := tx.Exec(deleteCA, id); err != nil {
+		if _, err := tx.Exec(table.DeleteCA, id); err != nil {
 			return err
 		}
-		_, err = tx.Exec(deleteTags, "cacert/"+id)
+		_, err = tx.Exec(table.DeleteTags, "cacert/"+id)
 		return err
 	})
 }
@@ -261,7 +262,7 @@ func (r *Registry) Vouching(ctx context.Context, leaf *x509.Certificate, interme
 	}
 	err = r.read(ctx, "find vouching CA", func(tx *store.Tx) error {
 		for _, c := range append([]*x509.Certificate{leaf}, intermediates[:min(len(intermediates), pki.ChainMax)]...) {
-			candidates, err := rows(tx, selectCAsByName, scanCA, subjectOf(c.RawIssuer))
+			candidates, err := rows(tx, table.SelectCAsByName, scanCA, subjectOf(c.RawIssuer))
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -60,7 +61,7 @@ func scanCertificate(s store.Scan) (c Certificate, err error) {
 }
 
 func certificateOf(tx *store.Tx, id string) (Certificate, error) {
-	c, found, err := one(tx, selectCertificate, scanCertificate, id)
+	c, found, err := one(tx, table.SelectCertificate, scanCertificate, id)
 	if err == nil && !found {
 		err = missing("certificate", id)
 	}
@@ -118,7 +119,7 @@ func (r *Registry) keep(ctx context.Context, c *x509.Certificate, status Status)
 			return err
 		}
 		issued.Token = r.ids.Token(240)
-		_, err := tx.Exec(insertClaim, tokenHash(issued.Token), issued.ID, r.now().Add(ClaimLife).UnixMilli())
+		_, err := tx.Exec(table.InsertClaim, tokenHash(issued.Token), issued.ID, r.now().Add(ClaimLife).UnixMilli())
 		return err
 	})
 	return issued, err
@@ -142,10 +143,10 @@ func insertCert(tx *store.Tx, c Certificate) error {
 	if _, err := certificateOf(tx, c.ID); err == nil {
 		return iot.Errorf(iot.AlreadyExists, "The certificate is already registered: %s", c.ID)
 	}
-	if err := atMost(tx, CertificatesMax, "certificates", countCertificates); err != nil {
+	if err := atMost(tx, CertificatesMax, "certificates", table.CountCertificates); err != nil {
 		return err
 	}
-	_, err := tx.Exec(insertCertificate, c.ID, c.CA, string(c.Status), c.Mode, c.PEM, c.From.UnixMilli(), c.Until.UnixMilli(), c.Created.UnixMilli(), c.Changed.UnixMilli())
+	_, err := tx.Exec(table.InsertCertificate, c.ID, c.CA, string(c.Status), c.Mode, c.PEM, c.From.UnixMilli(), c.Until.UnixMilli(), c.Created.UnixMilli(), c.Changed.UnixMilli())
 	return err
 }
 
@@ -196,7 +197,7 @@ func (r *Registry) Register(ctx context.Context, g Registration) (Certificate, e
 
 // vouching finds the registered, active CA of a certificate.
 func (r *Registry) vouching(tx *store.Tx, c *x509.Certificate, given []byte) (CA, error) {
-	candidates, err := rows(tx, selectCAsByName, scanCA, subjectOf(c.RawIssuer))
+	candidates, err := rows(tx, table.SelectCAsByName, scanCA, subjectOf(c.RawIssuer))
 	if err != nil {
 		return CA{}, err
 	}
@@ -257,9 +258,9 @@ func (q SeqQuery) from() int64 {
 
 // ListCertificates gives a page of certificates; q.Of is the id of a CA.
 func (r *Registry) ListCertificates(ctx context.Context, q SeqQuery) (all []Certificate, err error) {
-	text := selectCertificates
+	text := table.SelectCertificates
 	if q.Newest {
-		text = selectCertificatesBack
+		text = table.SelectCertificatesBack
 	}
 	err = r.read(ctx, "list certificates", func(tx *store.Tx) error {
 		all, err = rows(tx, text, scanCertificate, q.from(), q.Of, q.Of, q.Limit)
@@ -287,10 +288,10 @@ func setStatus(tx *store.Tx, id string, status Status, nowMS int64) error {
 	case c.Status == Revoked:
 		return iot.Errorf(iot.CertificateState, "the certificate %s is REVOKED, and stays so", id)
 	}
-	if _, err := tx.Exec(updateCertificate, string(status), nowMS, id); err != nil {
+	if _, err := tx.Exec(table.UpdateCertificate, string(status), nowMS, id); err != nil {
 		return err
 	}
-	_, err = tx.Exec(deleteClaimsOf, id)
+	_, err = tx.Exec(table.DeleteClaimsOf, id)
 	return err
 }
 
@@ -305,17 +306,17 @@ func (r *Registry) DeleteCertificate(ctx context.Context, id string, force bool)
 		if c.Status == Active {
 			return iot.Errorf(iot.CertificateState, "Certificate must be deactivated before deletion (certificate %s is ACTIVE)", id)
 		}
-		if n, err := number(tx, countThingsOf, id); err != nil || n > 0 {
+		if n, err := number(tx, table.CountThingsOf, id); err != nil || n > 0 {
 			return either(err, iot.Errorf(iot.DeleteConflict, "Things must be detached before deletion (certificate %s)", id))
 		}
 		target := CertificateTarget(id)
-		if n, err := number(tx, countAttached, target, ""); err != nil || n > 0 && !force {
+		if n, err := number(tx, table.CountAttached, target, ""); err != nil || n > 0 && !force {
 			return either(err, iot.Errorf(iot.DeleteConflict, "Policies must be detached before deletion, or forceDelete given (certificate %s)", id))
 		}
-		if err := exec(tx, []string{deleteCertificate, deleteClaimsOf}, id); err != nil {
+		if err := exec(tx, []string{table.DeleteCertificate, table.DeleteClaimsOf}, id); err != nil {
 			return err
 		}
-		return exec(tx, []string{deleteTargets, deleteTags}, target)
+		return exec(tx, []string{table.DeleteTargets, table.DeleteTags}, target)
 	})
 }
 
@@ -325,7 +326,7 @@ func (r *Registry) Expire(ctx context.Context) (n int, err error) {
 	var gone []string
 	err = r.db.Write(ctx, "registry expire claims", func(tx *store.Tx) error {
 		gone = nil
-		stale, err := rows(tx, selectStale, func(s store.Scan) (c [2]string, err error) { return c, s(&c[0], &c[1]) }, r.nowMS())
+		stale, err := rows(tx, table.SelectStale, func(s store.Scan) (c [2]string, err error) { return c, s(&c[0], &c[1]) }, r.nowMS())
 		if err != nil {
 			return err
 		}
@@ -333,12 +334,12 @@ func (r *Registry) Expire(ctx context.Context) (n int, err error) {
 			c, err := certificateOf(tx, claim[1])
 			if err == nil && c.Status == Pending {
 				gone = append(gone, c.ID)
-				err = exec(tx, []string{deleteCertificate}, c.ID)
+				err = exec(tx, []string{table.DeleteCertificate}, c.ID)
 			}
 			if err != nil && iot.CodeOf(err) != iot.NotFound {
 				return err
 			}
-			if _, err := tx.Exec(deleteClaim, claim[0]); err != nil {
+			if _, err := tx.Exec(table.DeleteClaim, claim[0]); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -46,7 +47,7 @@ func scanVersion(s store.Scan) (v PolicyVersion, err error) {
 }
 
 func policyOf(tx *store.Tx, name string) (Policy, error) {
-	p, found, err := one(tx, selectPolicy, scanPolicy, name)
+	p, found, err := one(tx, table.SelectPolicy, scanPolicy, name)
 	if err == nil && !found {
 		err = missing("policy", name)
 	}
@@ -83,13 +84,13 @@ func (r *Registry) CreatePolicy(ctx context.Context, name, document string) (v P
 }
 
 func createPolicy(tx *store.Tx, name, document string, static bool, nowMS int64) error {
-	if err := atMost(tx, PoliciesMax, "policies", countPolicies); err != nil {
+	if err := atMost(tx, PoliciesMax, "policies", table.CountPolicies); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(insertPolicy, name, flag(static), nowMS, nowMS); err != nil {
+	if _, err := tx.Exec(table.InsertPolicy, name, flag(static), nowMS, nowMS); err != nil {
 		return err
 	}
-	_, err := tx.Exec(insertVersion, name, 1, document, nowMS)
+	_, err := tx.Exec(table.InsertVersion, name, 1, document, nowMS)
 	return err
 }
 
@@ -102,7 +103,7 @@ func versionOf(tx *store.Tx, name string, version int64) (PolicyVersion, error) 
 	if version == 0 {
 		version = p.Default
 	}
-	v, found, err := one(tx, selectVersion, scanVersion, name, version)
+	v, found, err := one(tx, table.SelectVersion, scanVersion, name, version)
 	if err == nil && !found {
 		err = missing("version "+strconv.FormatInt(version, 10)+" of policy", name)
 	}
@@ -126,7 +127,7 @@ func (r *Registry) PolicyVersions(ctx context.Context, name string) (all []Polic
 		if err != nil {
 			return err
 		}
-		all, err = rows(tx, selectVersions, scanVersion, name)
+		all, err = rows(tx, table.SelectVersions, scanVersion, name)
 		for i := range all {
 			all[i].Policy = p
 		}
@@ -137,9 +138,9 @@ func (r *Registry) PolicyVersions(ctx context.Context, name string) (all []Polic
 
 // ListPolicies gives a page of policies.
 func (r *Registry) ListPolicies(ctx context.Context, q SeqQuery) (all []Policy, err error) {
-	text := selectPolicies
+	text := table.SelectPolicies
 	if q.Newest {
-		text = selectPoliciesBack
+		text = table.SelectPoliciesBack
 	}
 	err = r.read(ctx, "list policies", func(tx *store.Tx) error {
 		all, err = rows(tx, text, scanPolicy, q.from(), q.Limit)
@@ -168,17 +169,17 @@ func (r *Registry) CreatePolicyVersion(ctx context.Context, name, document strin
 		if err != nil {
 			return err
 		}
-		if n, err := number(tx, countVersions, name); err != nil || n >= policy.MaxVersions {
+		if n, err := number(tx, table.CountVersions, name); err != nil || n >= policy.MaxVersions {
 			return either(err, iot.Errorf(iot.VersionsLimit, "The policy %s already has the maximum number of versions (%d); delete one first", name, n))
 		}
 		next := p.last + 1
-		if _, err := tx.Exec(insertVersion, name, next, document, r.nowMS()); err != nil {
+		if _, err := tx.Exec(table.InsertVersion, name, next, document, r.nowMS()); err != nil {
 			return err
 		}
 		if setDefault {
 			p.Default = next
 		}
-		if _, err := tx.Exec(updatePolicy, p.Default, next, 0, r.nowMS(), name); err != nil {
+		if _, err := tx.Exec(table.UpdatePolicy, p.Default, next, 0, r.nowMS(), name); err != nil {
 			return err
 		}
 		v, err = versionOf(tx, name, next)
@@ -197,7 +198,7 @@ func (r *Registry) SetDefaultVersion(ctx context.Context, name string, version i
 		if _, err := versionOf(tx, name, version); err != nil {
 			return err
 		}
-		_, err = tx.Exec(updatePolicy, version, p.last, 0, r.nowMS(), name)
+		_, err = tx.Exec(table.UpdatePolicy, version, p.last, 0, r.nowMS(), name)
 		return err
 	})
 }
@@ -215,7 +216,7 @@ func (r *Registry) DeletePolicyVersion(ctx context.Context, name string, version
 		if version == p.Default {
 			return iot.Errorf(iot.DeleteConflict, "Cannot delete the default version of a policy (policy %s, version %d)", name, version)
 		}
-		_, err = tx.Exec(deleteVersion, name, version)
+		_, err = tx.Exec(table.DeleteVersion, name, version)
 		return err
 	})
 }
@@ -227,16 +228,16 @@ func (r *Registry) DeletePolicy(ctx context.Context, name string) error {
 		if _, err := ownPolicy(tx, name); err != nil {
 			return err
 		}
-		if n, err := number(tx, countTargets, name); err != nil || n > 0 {
+		if n, err := number(tx, table.CountTargets, name); err != nil || n > 0 {
 			return either(err, iot.Errorf(iot.DeleteConflict, "The policy cannot be deleted as the policy is attached to one or more principals (name=%s)", name))
 		}
-		if n, err := number(tx, countVersions, name); err != nil || n > 1 {
+		if n, err := number(tx, table.CountVersions, name); err != nil || n > 1 {
 			return either(err, iot.Errorf(iot.DeleteConflict, "Cannot delete the policy because it has one or more policy versions attached to it (name=%s)", name))
 		}
-		if err := exec(tx, []string{deletePolicy, deleteVersions}, name); err != nil {
+		if err := exec(tx, []string{table.DeletePolicy, table.DeleteVersions}, name); err != nil {
 			return err
 		}
-		_, err := tx.Exec(deleteTags, "policy/"+name)
+		_, err := tx.Exec(table.DeleteTags, "policy/"+name)
 		return err
 	})
 }
@@ -251,7 +252,7 @@ func (r *Registry) loadPolicies(tx *store.Tx, declared []Static) error {
 			return err
 		}
 	}
-	old, err := rows(tx, selectStaticPolicies, scanPolicy)
+	old, err := rows(tx, table.SelectStaticPolicies, scanPolicy)
 	if err != nil {
 		return err
 	}
@@ -259,7 +260,7 @@ func (r *Registry) loadPolicies(tx *store.Tx, declared []Static) error {
 		if keep[p.Name] {
 			continue
 		}
-		if err := exec(tx, []string{deletePolicy, deleteVersions}, p.Name); err != nil {
+		if err := exec(tx, []string{table.DeletePolicy, table.DeleteVersions}, p.Name); err != nil {
 			return err
 		}
 	}
@@ -279,12 +280,12 @@ func (r *Registry) loadPolicy(tx *store.Tx, d Static) error {
 		return nil
 	}
 	next := v.Policy.last + 1
-	if _, err := tx.Exec(deleteVersions, d.Name); err != nil {
+	if _, err := tx.Exec(table.DeleteVersions, d.Name); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(insertVersion, d.Name, next, d.Document, r.nowMS()); err != nil {
+	if _, err := tx.Exec(table.InsertVersion, d.Name, next, d.Document, r.nowMS()); err != nil {
 		return err
 	}
-	_, err = tx.Exec(updatePolicy, next, next, 1, r.nowMS(), d.Name)
+	_, err = tx.Exec(table.UpdatePolicy, next, next, 1, r.nowMS(), d.Name)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -42,7 +43,7 @@ func scanGroup(s store.Scan) (g Group, err error) {
 }
 
 func groupOf(tx *store.Tx, name string) (Group, error) {
-	g, found, err := one(tx, selectGroup, scanGroup, name)
+	g, found, err := one(tx, table.SelectGroup, scanGroup, name)
 	if err == nil && !found {
 		err = missing("thing group", name)
 	}
@@ -54,7 +55,7 @@ func saveGroup(tx *store.Tx, g Group) error {
 	if g.Static {
 		static = 1
 	}
-	_, err := tx.Exec(upsertGroup, g.Name, g.ID, g.Parent, g.Description, encodeMap(g.Attributes), g.Version, static, g.CreatedMS)
+	_, err := tx.Exec(table.UpsertGroup, g.Name, g.ID, g.Parent, g.Description, encodeMap(g.Attributes), g.Version, static, g.CreatedMS)
 	return err
 }
 
@@ -84,7 +85,7 @@ func (r *Registry) CreateGroup(ctx context.Context, want Group) (Group, error) {
 		if err := checkParent(tx, want.Parent); err != nil {
 			return err
 		}
-		if err := atMost(tx, GroupsMax, "thing groups", countGroups); err != nil {
+		if err := atMost(tx, GroupsMax, "thing groups", table.CountGroups); err != nil {
 			return err
 		}
 		return saveGroup(tx, want)
@@ -183,13 +184,13 @@ func (r *Registry) DeleteGroup(ctx context.Context, name string, ifVersion int64
 		case ifVersion != 0 && ifVersion != g.Version:
 			return iot.Errorf(iot.VersionConflict, "thing group %q has version %d, not %d", name, g.Version, ifVersion)
 		}
-		if n, err := number(tx, countChildren, name); err != nil || n > 0 {
+		if n, err := number(tx, table.CountChildren, name); err != nil || n > 0 {
 			return either(err, iot.Errorf(iot.InvalidRequest, "thing group %q has %d child groups; delete them first", name, n))
 		}
-		if err := exec(tx, []string{deleteGroup, deleteMembers}, name); err != nil {
+		if err := exec(tx, []string{table.DeleteGroup, table.DeleteMembers}, name); err != nil {
 			return err
 		}
-		return exec(tx, []string{deleteTargets, deleteTags}, GroupTarget(name))
+		return exec(tx, []string{table.DeleteTargets, table.DeleteTags}, GroupTarget(name))
 	})
 }
 
@@ -213,14 +214,14 @@ func (r *Registry) ListGroups(ctx context.Context, q GroupQuery) (all []Group, e
 			}
 		}
 		if q.Parent != "" && q.Recursive {
-			all, err = rows(tx, selectGroupsBelow, scanGroup, q.Parent, q.After, q.Prefix, q.Prefix, q.Limit)
+			all, err = rows(tx, table.SelectGroupsBelow, scanGroup, q.Parent, q.After, q.Prefix, q.Prefix, q.Limit)
 			return err
 		}
 		roots := 0
 		if q.Roots {
 			roots = 1
 		}
-		all, err = rows(tx, selectGroups, scanGroup, q.After, q.Parent, q.Parent, roots, q.Prefix, q.Prefix, q.Limit)
+		all, err = rows(tx, table.SelectGroups, scanGroup, q.After, q.Parent, q.Parent, roots, q.Prefix, q.Prefix, q.Limit)
 		return err
 	})
 	return all, err
@@ -233,13 +234,13 @@ func (r *Registry) AddToGroup(ctx context.Context, group, thing string) error {
 			return err
 		}
 		var static int
-		if found, err := tx.QueryRow(selectMember, []any{group, thing}, &static); err != nil || found {
+		if found, err := tx.QueryRow(table.SelectMember, []any{group, thing}, &static); err != nil || found {
 			return err
 		}
-		if err := atMost(tx, groupsOfThingMax, "groups of thing "+thing, countMemberships, thing); err != nil {
+		if err := atMost(tx, groupsOfThingMax, "groups of thing "+thing, table.CountMemberships, thing); err != nil {
 			return err
 		}
-		_, err := tx.Exec(insertMember, group, thing, 0)
+		_, err := tx.Exec(table.InsertMember, group, thing, 0)
 		return err
 	})
 }
@@ -262,13 +263,13 @@ func (r *Registry) RemoveFromGroup(ctx context.Context, group, thing string) err
 			return err
 		}
 		var static int
-		if _, err := tx.QueryRow(selectMember, []any{group, thing}, &static); err != nil {
+		if _, err := tx.QueryRow(table.SelectMember, []any{group, thing}, &static); err != nil {
 			return err
 		}
 		if static == 1 {
 			return fixed("membership of thing", thing)
 		}
-		_, err := tx.Exec(deleteMember, group, thing)
+		_, err := tx.Exec(table.DeleteMember, group, thing)
 		return err
 	})
 }
@@ -280,9 +281,9 @@ func (r *Registry) ThingsInGroup(ctx context.Context, group string, recursive bo
 		if _, err := groupOf(tx, group); err != nil {
 			return err
 		}
-		text := selectMembers
+		text := table.SelectMembers
 		if recursive {
-			text = selectMembersBelow
+			text = table.SelectMembersBelow
 		}
 		all, err = names(tx, text, group, after, limit)
 		return err
@@ -297,7 +298,7 @@ func (r *Registry) GroupsOfThing(ctx context.Context, thing, after string, limit
 		if err != nil || !found {
 			return either(err, missing("thing", thing))
 		}
-		all, err = names(tx, selectGroupsOf, thing, after, limit)
+		all, err = names(tx, table.SelectGroupsOf, thing, after, limit)
 		return err
 	})
 	return all, err
@@ -305,7 +306,7 @@ func (r *Registry) GroupsOfThing(ctx context.Context, thing, after string, limit
 
 // groupsAbove gives every group that counts for a thing, with those above.
 func groupsAbove(tx *store.Tx, thing string) ([]string, error) {
-	direct, err := names(tx, selectGroupsOf, thing, "", -1)
+	direct, err := names(tx, table.SelectGroupsOf, thing, "", -1)
 	if err != nil {
 		return nil, err
 	}

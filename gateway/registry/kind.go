@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -30,7 +31,7 @@ func scanType(s store.Scan) (t ThingType, err error) {
 }
 
 func typeOf(tx *store.Tx, name string) (ThingType, bool, error) {
-	return one(tx, selectType, scanType, name)
+	return one(tx, table.SelectType, scanType, name)
 }
 
 // CreateType makes a type. The same again gives the one there is; another one of
@@ -58,10 +59,10 @@ func (r *Registry) CreateType(ctx context.Context, want ThingType) (ThingType, e
 			want = have
 			return nil
 		}
-		if err := atMost(tx, TypesMax, "thing types", countTypes); err != nil {
+		if err := atMost(tx, TypesMax, "thing types", table.CountTypes); err != nil {
 			return err
 		}
-		_, err = tx.Exec(insertType, want.Name, want.ID, want.Description, encodeList(want.Searchable), want.CreatedMS)
+		_, err = tx.Exec(table.InsertType, want.Name, want.ID, want.Description, encodeList(want.Searchable), want.CreatedMS)
 		return err
 	})
 	return want, err
@@ -71,7 +72,7 @@ func (r *Registry) CreateType(ctx context.Context, want ThingType) (ThingType, e
 func (r *Registry) ensureType(tx *store.Tx, name string) error {
 	_, found, err := typeOf(tx, name)
 	if err == nil && !found {
-		_, err = tx.Exec(insertType, name, r.ids.UUID(), "", "[]", r.nowMS())
+		_, err = tx.Exec(table.InsertType, name, r.ids.UUID(), "", "[]", r.nowMS())
 	}
 	return err
 }
@@ -91,7 +92,7 @@ func (r *Registry) Type(ctx context.Context, name string) (t ThingType, err erro
 // ListTypes gives types after a name, sorted.
 func (r *Registry) ListTypes(ctx context.Context, after string, limit int) (all []ThingType, err error) {
 	err = r.read(ctx, "list thing types", func(tx *store.Tx) error {
-		all, err = rows(tx, selectTypes, scanType, after, limit)
+		all, err = rows(tx, table.SelectTypes, scanType, after, limit)
 		return err
 	})
 	return all, err
@@ -108,7 +109,7 @@ func (r *Registry) DeprecateType(ctx context.Context, name string, undo bool) er
 		if undo {
 			at = 0
 		}
-		_, err = tx.Exec(updateType, at, name)
+		_, err = tx.Exec(table.UpdateType, at, name)
 		return err
 	})
 }
@@ -123,10 +124,10 @@ func (r *Registry) DeleteType(ctx context.Context, name string) error {
 		if t.DeprecatedMS == 0 {
 			return iot.Errorf(iot.InvalidRequest, "thing type %q must be deprecated before it is deleted", name)
 		}
-		if n, err := number(tx, countThingsOfType, name); err != nil || n > 0 {
+		if n, err := number(tx, table.CountThingsOfType, name); err != nil || n > 0 {
 			return either(err, iot.Errorf(iot.InvalidRequest, "thing type %q cannot be deleted: %d things have it", name, n))
 		}
-		_, err = tx.Exec(deleteType, name)
+		_, err = tx.Exec(table.DeleteType, name)
 		return err
 	})
 }

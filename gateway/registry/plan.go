@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -80,7 +81,7 @@ func (r *Registry) Owned(ctx context.Context, token string) (id string, err erro
 
 func (r *Registry) owned(tx *store.Tx, token string) (id string, err error) {
 	var until int64
-	found, err := tx.QueryRow(selectClaim, []any{tokenHash(token)}, &id, &until)
+	found, err := tx.QueryRow(table.SelectClaim, []any{tokenHash(token)}, &id, &until)
 	if err == nil && (!found || until < r.nowMS()) {
 		err = iot.Errorf(iot.InvalidRequest, "certificateOwnershipToken is unknown, used or older than %v", ClaimLife)
 	}
@@ -98,7 +99,7 @@ func (r *Registry) useToken(tx *store.Tx, p Plan) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(deleteClaim, tokenHash(p.Token))
+	_, err = tx.Exec(table.DeleteClaim, tokenHash(p.Token))
 	return err
 }
 
@@ -106,7 +107,7 @@ func useUp(tx *store.Tx, template string) error {
 	if template == "" {
 		return nil
 	}
-	done, err := tx.Exec(useTemplate, template, TemplateUsesMax)
+	done, err := tx.Exec(table.UseTemplate, template, TemplateUsesMax)
 	if err == nil && done.RowsAffected == 0 {
 		err = iot.Errorf(iot.LimitExceeded, "template %q has provisioned %d devices, the most it may", template, TemplateUsesMax)
 	}
@@ -130,7 +131,7 @@ func (r *Registry) planThing(tx *store.Tx, p Plan) error {
 		if next, err = override(have, next, p); err != nil {
 			return err
 		}
-	} else if err := atMost(tx, ThingsMax, "things", countThings); err != nil {
+	} else if err := atMost(tx, ThingsMax, "things", table.CountThings); err != nil {
 		return err
 	}
 	if !found || next.Version != have.Version {
@@ -187,7 +188,7 @@ func planGroups(tx *store.Tx, p Plan, existed bool) error {
 	}
 	name := string(p.Thing.Name)
 	if existed && p.OnGroups == Replace {
-		if _, err := tx.Exec(deleteMemberships, name); err != nil {
+		if _, err := tx.Exec(table.DeleteMemberships, name); err != nil {
 			return err
 		}
 	}
@@ -195,10 +196,10 @@ func planGroups(tx *store.Tx, p Plan, existed bool) error {
 		if _, err := groupOf(tx, group); err != nil {
 			return err
 		}
-		if err := atMost(tx, groupsOfThingMax, "groups of thing "+name, countMemberships, name); err != nil {
+		if err := atMost(tx, groupsOfThingMax, "groups of thing "+name, table.CountMemberships, name); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(insertMember, group, name, 0); err != nil {
+		if _, err := tx.Exec(table.InsertMember, group, name, 0); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
 	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -68,7 +69,7 @@ type AccessKey struct {
 
 // Schema is the registry's part of state.db.
 func Schema() store.Schema {
-	return store.Schema{Room: "registry", Steps: []string{createAccessKeys, createRecords}}
+	return store.Schema{Room: "registry", Steps: []string{table.CreateAccessKeys, table.CreateRecords}}
 }
 
 // Registry answers for the records.
@@ -251,13 +252,13 @@ func (r *Registry) CreateAccessKey(ctx context.Context, policy string) (AccessKe
 	key := AccessKey{ID: "AKIA" + strings.ToUpper(r.ids.Token(80)), Secret: r.ids.Token(200), Policy: policy}
 	err := r.db.Write(ctx, "registry create access key", func(tx *store.Tx) error {
 		var n int
-		if _, err := tx.QueryRow(countAccessKeys, nil, &n); err != nil {
+		if _, err := tx.QueryRow(table.CountAccessKeys, nil, &n); err != nil {
 			return err
 		}
 		if n >= AccessKeysMax {
 			return iot.Errorf(iot.Conflict, "there are %d access keys, the most there may be", n)
 		}
-		_, err := tx.Exec(insertAccessKey, key.ID, key.Secret, key.Policy, r.clock.Now().UnixMilli())
+		_, err := tx.Exec(table.InsertAccessKey, key.ID, key.Secret, key.Policy, r.clock.Now().UnixMilli())
 		return err
 	})
 	if err != nil {
@@ -271,7 +272,7 @@ func (r *Registry) AccessKey(ctx context.Context, id string) (AccessKey, error) 
 	key := AccessKey{ID: id}
 	found := false
 	err := r.db.Read(ctx, func(tx *store.Tx) (err error) {
-		found, err = tx.QueryRow(selectAccessKey, []any{id}, &key.Secret, &key.Policy)
+		found, err = tx.QueryRow(table.SelectAccessKey, []any{id}, &key.Secret, &key.Policy)
 		return err
 	})
 	if err != nil {

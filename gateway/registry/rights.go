@@ -8,6 +8,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
 	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -110,7 +111,7 @@ func (r *Registry) certificateRights(tx *store.Tx, id, client string) (rights Ri
 		return Rights{}, err
 	}
 	rights.Subject, rights.Issuer = pki.NameValues(parsed.Subject), pki.NameValues(parsed.Issuer)
-	attached, err := names(tx, selectAttached, CertificateTarget(id), "", -1)
+	attached, err := names(tx, table.SelectAttached, CertificateTarget(id), "", -1)
 	if err != nil {
 		return Rights{}, err
 	}
@@ -162,7 +163,7 @@ func (r *Registry) addThing(tx *store.Tx, rights *Rights, bindings []Binding, cl
 		return err
 	}
 	for _, g := range groups {
-		attached, err := names(tx, selectAttached, GroupTarget(g), "", -1)
+		attached, err := names(tx, table.SelectAttached, GroupTarget(g), "", -1)
 		if err != nil {
 			return err
 		}
@@ -193,7 +194,7 @@ func (r *Registry) add(tx *store.Tx, rights *Rights, name string, group bool) er
 // document gives the parsed default version of a policy.
 func (r *Registry) document(tx *store.Tx, name string) (*policy.Document, error) {
 	key := documentKey{name: name}
-	found, err := tx.QueryRow(selectDefault, []any{name}, &key.version, &key.text)
+	found, err := tx.QueryRow(table.SelectDefault, []any{name}, &key.version, &key.text)
 	if err != nil || !found {
 		return nil, either(err, missing("policy", name))
 	}

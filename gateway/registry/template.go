@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -38,7 +39,7 @@ func scanTemplate(s store.Scan) (t Template, err error) {
 }
 
 func templateOf(tx *store.Tx, name string) (Template, error) {
-	t, found, err := one(tx, selectTemplate, scanTemplate, name)
+	t, found, err := one(tx, table.SelectTemplate, scanTemplate, name)
 	if err == nil && !found {
 		err = missing("provisioning template", name)
 	}
@@ -46,7 +47,7 @@ func templateOf(tx *store.Tx, name string) (Template, error) {
 }
 
 func saveTemplate(tx *store.Tx, t Template, nowMS int64) error {
-	_, err := tx.Exec(upsertTemplate, t.Name, t.Description, t.Body, flag(t.Enabled), t.Role, t.Hook, t.Kind, t.Used, nowMS, nowMS)
+	_, err := tx.Exec(table.UpsertTemplate, t.Name, t.Description, t.Body, flag(t.Enabled), t.Role, t.Hook, t.Kind, t.Used, nowMS, nowMS)
 	return err
 }
 
@@ -61,7 +62,7 @@ func (r *Registry) CreateTemplate(ctx context.Context, t Template) (Template, er
 		if _, err := templateOf(tx, t.Name); err == nil {
 			return iot.Errorf(iot.AlreadyExists, "provisioning template %q already exists", t.Name)
 		}
-		if err := atMost(tx, TemplatesMax, "provisioning templates", countTemplates); err != nil {
+		if err := atMost(tx, TemplatesMax, "provisioning templates", table.CountTemplates); err != nil {
 			return err
 		}
 		return saveTemplate(tx, t, now)
@@ -81,7 +82,7 @@ func (r *Registry) Template(ctx context.Context, name string) (t Template, err e
 // ListTemplates gives templates after a name, sorted.
 func (r *Registry) ListTemplates(ctx context.Context, after string, limit int) (all []Template, err error) {
 	err = r.read(ctx, "list templates", func(tx *store.Tx) error {
-		all, err = rows(tx, selectTemplates, scanTemplate, after, limit)
+		all, err = rows(tx, table.SelectTemplates, scanTemplate, after, limit)
 		return err
 	})
 	return all, err
@@ -106,10 +107,10 @@ func (r *Registry) DeleteTemplate(ctx context.Context, name string) error {
 		if _, err := templateOf(tx, name); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(deleteTags, "provisioningtemplate/"+name); err != nil {
+		if _, err := tx.Exec(table.DeleteTags, "provisioningtemplate/"+name); err != nil {
 			return err
 		}
-		_, err := tx.Exec(deleteTemplate, name)
+		_, err := tx.Exec(table.DeleteTemplate, name)
 		return err
 	})
 }
@@ -124,11 +125,11 @@ func (r *Registry) Tag(ctx context.Context, resource string, tags []Tag) error {
 			if t.Key == "" || len(t.Key) > 128 || len(t.Value) > 256 {
 				return iot.Errorf(iot.InvalidRequest, "tag %.140q: want a key of 1 to 128 and a value of at most 256 bytes", t.Key)
 			}
-			if _, err := tx.Exec(upsertTag, resource, t.Key, t.Value); err != nil {
+			if _, err := tx.Exec(table.UpsertTag, resource, t.Key, t.Value); err != nil {
 				return err
 			}
 		}
-		n, err := number(tx, countTags, resource)
+		n, err := number(tx, table.CountTags, resource)
 		if err == nil && n > TagsMax {
 			err = iot.Errorf(iot.LimitExceeded, "%d tags on %s; at most %d", n, resource, TagsMax)
 		}
@@ -140,7 +141,7 @@ func (r *Registry) Tag(ctx context.Context, resource string, tags []Tag) error {
 func (r *Registry) Untag(ctx context.Context, resource string, keys []string) error {
 	return r.db.Write(ctx, "registry untag", func(tx *store.Tx) error {
 		for _, key := range keys {
-			if _, err := tx.Exec(deleteTag, resource, key); err != nil {
+			if _, err := tx.Exec(table.DeleteTag, resource, key); err != nil {
 				return err
 			}
 		}
@@ -151,7 +152,7 @@ func (r *Registry) Untag(ctx context.Context, resource string, keys []string) er
 // Tags gives the labels of a resource, sorted.
 func (r *Registry) Tags(ctx context.Context, resource string) (all []Tag, err error) {
 	err = r.read(ctx, "list tags", func(tx *store.Tx) error {
-		all, err = rows(tx, selectTags, func(s store.Scan) (t Tag, err error) { return t, s(&t.Key, &t.Value) }, resource)
+		all, err = rows(tx, table.SelectTags, func(s store.Scan) (t Tag, err error) { return t, s(&t.Key, &t.Value) }, resource)
 		return err
 	})
 	return all, err

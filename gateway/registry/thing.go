@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -107,7 +108,7 @@ func (r *Registry) CreateThing(ctx context.Context, want Thing) (Thing, error) {
 		if err := usableType(tx, want.Type); err != nil {
 			return err
 		}
-		if err := atMost(tx, ThingsMax, "things", countThings); err != nil {
+		if err := atMost(tx, ThingsMax, "things", table.CountThings); err != nil {
 			return err
 		}
 		return saveThing(tx, made, r.nowMS())
@@ -141,14 +142,14 @@ func saveThing(tx *store.Tx, t Thing, nowMS int64) error {
 	if t.Static {
 		static = 1
 	}
-	if _, err := tx.Exec(upsertThing, string(t.Name), t.ID, t.Type, attributes, writable, policies, t.Version, static, nowMS); err != nil {
+	if _, err := tx.Exec(table.UpsertThing, string(t.Name), t.ID, t.Type, attributes, writable, policies, t.Version, static, nowMS); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(deleteAttributes, string(t.Name)); err != nil {
+	if _, err := tx.Exec(table.DeleteAttributes, string(t.Name)); err != nil {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.Attributes)) {
-		if _, err := tx.Exec(insertAttribute, key, t.Attributes[key], string(t.Name)); err != nil {
+		if _, err := tx.Exec(table.InsertAttribute, key, t.Attributes[key], string(t.Name)); err != nil {
 			return err
 		}
 	}
@@ -202,9 +203,9 @@ func one[T any](tx *store.Tx, text string, scan func(store.Scan) (T, error), arg
 }
 
 func thingOf(tx *store.Tx, name string) (Thing, bool, error) {
-	t, found, err := one(tx, selectThing, scanThing, name)
+	t, found, err := one(tx, table.SelectThing, scanThing, name)
 	if err == nil && found && t.Static {
-		t.Groups, err = names(tx, selectGroupsOf, name, "", -1)
+		t.Groups, err = names(tx, table.SelectGroupsOf, name, "", -1)
 	}
 	return t, found, err
 }
@@ -257,12 +258,12 @@ type ThingQuery struct {
 
 // ListThings gives the chosen things, sorted by name.
 func (r *Registry) ListThings(ctx context.Context, q ThingQuery) (all []Thing, err error) {
-	text, args := selectThings, []any{q.After, q.Type, q.Type, q.Limit}
+	text, args := table.SelectThings, []any{q.After, q.Type, q.Type, q.Limit}
 	switch {
 	case q.Attribute != "" && q.Prefix:
-		text, args = selectThingsByPrefix, append([]any{q.Attribute, q.Value, q.Value}, args...)
+		text, args = table.SelectThingsByPrefix, append([]any{q.Attribute, q.Value, q.Value}, args...)
 	case q.Attribute != "":
-		text, args = selectThingsByValue, append([]any{q.Attribute, q.Value}, args...)
+		text, args = table.SelectThingsByValue, append([]any{q.Attribute, q.Value}, args...)
 	}
 	err = r.read(ctx, "list things", func(tx *store.Tx) error {
 		if all, err = rows(tx, text, scanThing, args...); err != nil {
@@ -270,7 +271,7 @@ func (r *Registry) ListThings(ctx context.Context, q ThingQuery) (all []Thing, e
 		}
 		for i := range all {
 			if all[i].Static {
-				if all[i].Groups, err = names(tx, selectGroupsOf, string(all[i].Name), "", -1); err != nil {
+				if all[i].Groups, err = names(tx, table.SelectGroupsOf, string(all[i].Name), "", -1); err != nil {
 					return err
 				}
 			}
@@ -358,16 +359,16 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, ifVersion int64
 		if err != nil {
 			return err
 		}
-		if n, err := number(tx, countPrincipals, name); err != nil || n > 0 {
+		if n, err := number(tx, table.CountPrincipals, name); err != nil || n > 0 {
 			if err == nil {
 				err = iot.Errorf(iot.InvalidRequest, "Cannot delete thing %s; %d principals are still attached, detach them first", name, n)
 			}
 			return err
 		}
-		if err := exec(tx, []string{deleteThing, deleteAttributes, deleteMemberships}, name); err != nil {
+		if err := exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
 			return err
 		}
-		_, err = tx.Exec(deleteTags, "thing/"+name)
+		_, err = tx.Exec(table.DeleteTags, "thing/"+name)
 		return err
 	})
 }
@@ -375,16 +376,16 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, ifVersion int64
 // loadThings makes the records of the configuration's things, their types and
 // groups, and removes those of things it no longer declares.
 func (r *Registry) loadThings(tx *store.Tx) error {
-	old, err := names(tx, selectStaticThings)
+	old, err := names(tx, table.SelectStaticThings)
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(deleteStaticMember); err != nil {
+	if _, err := tx.Exec(table.DeleteStaticMember); err != nil {
 		return err
 	}
 	for _, name := range old {
 		if _, still := r.static[iot.ThingName(name)]; !still {
-			if err := exec(tx, []string{deleteThing, deleteAttributes, deleteMemberships}, name); err != nil {
+			if err := exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
 				return err
 			}
 		}
@@ -417,7 +418,7 @@ func (r *Registry) loadThing(tx *store.Tx, t Thing) error {
 		if err := r.ensureGroup(tx, group); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(insertMember, group, string(t.Name), 1); err != nil {
+		if _, err := tx.Exec(table.InsertMember, group, string(t.Name), 1); err != nil {
 			return err
 		}
 	}
