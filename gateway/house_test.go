@@ -45,7 +45,7 @@ var doors = map[string][]string{
 // pure rooms decide: no network, no files, no lock, no clock, no goroutine.
 var pure = []string{
 	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
-	"gateway/shadow/doc", "gateway/sigv4", "gateway/telemetry/judge", "drivers/filter",
+	"gateway/shadow/doc", "gateway/sigv4", "gateway/telemetry/judge", "gateway/uplink/profile", "drivers/filter",
 }
 
 // impure is what a pure room may not import from the standard library.
@@ -63,7 +63,7 @@ var arrows = map[string][]string{
 	"gateway/clock":           {},
 	"gateway/ids":             {},
 	"gateway/metrics":         {},
-	"gateway/config":          {"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/iotsql", "gateway/config/", "drivers", "drivers/filter"},
+	"gateway/config":          {"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/iotsql", "gateway/uplink/profile", "gateway/config/", "drivers", "drivers/filter"},
 	"gateway/store":           {"gateway/clock", "gateway/metrics"},
 	"gateway/messages":        {"gateway/iot", "gateway/store", "gateway/clock", "gateway/metrics", "gateway/ids", "gateway/messages/"},
 	"gateway/access":          {"gateway/iot", "gateway/policy", "gateway/registry", "gateway/metrics", "gateway/clock"},
@@ -73,7 +73,8 @@ var arrows = map[string][]string{
 	"gateway/telemetry/judge": {},
 	"gateway/binding":         {"gateway/iot", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "drivers", "drivers/"},
 	"gateway/broker":          {"gateway/iot", "gateway/topic", "gateway/sigv4", "gateway/messages", "gateway/store", "gateway/metrics", "gateway/clock", "gateway/ids", "gateway/broker/"},
-	"gateway/uplink":          {"gateway/iot", "gateway/topic", "gateway/metrics", "gateway/clock", "gateway/ids"},
+	"gateway/uplink":          {"gateway/uplink/profile", "gateway/iot", "gateway/topic", "gateway/metrics", "gateway/clock", "gateway/ids"},
+	"gateway/uplink/profile":  {},
 	"gateway/console":         {},
 	"drivers":                 {"gateway/iot"},
 	"drivers/bus":             {"drivers", "drivers/bus/"},
@@ -272,6 +273,8 @@ func constantValue(d *ast.GenDecl, s *ast.ValueSpec) bool {
 	switch s.Values[0].(type) {
 	case *ast.CompositeLit, *ast.CallExpr, *ast.BasicLit, *ast.FuncLit:
 		return true
+	case *ast.SelectorExpr: // an error of another room under a name of ours
+		return strings.HasPrefix(s.Names[0].Name, "Err")
 	case *ast.UnaryExpr:
 		return true
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/shadow"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/gateway/uplink"
+	"github.com/tidehold/tidehold/gateway/uplink/profile"
 	"github.com/tidehold/tidehold/shadowsync"
 	"github.com/tidehold/tidehold/shadowsync/selection"
 )
@@ -47,7 +48,7 @@ func (g *Gateway) syncConfig(cfg config.Uplink, u *uplinkRoom) shadowsync.Config
 		Uplink: cfg.Name, Gateway: string(g.cfg.Gateway.ID), Upstream: fmt.Sprintf("%s:%d", cfg.Endpoint.Host, cfg.Endpoint.Port),
 		For: which.For, Exact: which.Exact(), MaxPerSecond: cfg.Shadows.MaxPerSecond,
 		// One filter for all things where the far side allows it.
-		Wide:  cfg.Profile.Name == config.UplinkTidehold && slices.ContainsFunc(cfg.Shadows.Things, wildcard),
+		Wide:  cfg.Profile.Name == profile.Tidehold && slices.ContainsFunc(cfg.Shadows.Things, wildcard),
 		Renew: func() { u.link.Reconnect(errors.New("a new shadow needs a subscription")) },
 	}
 }
@@ -55,7 +56,7 @@ func (g *Gateway) syncConfig(cfg config.Uplink, u *uplinkRoom) shadowsync.Config
 // selection says which shadows are synced, and how.
 func (g *Gateway) selection(cfg config.Uplink) selection.Set {
 	s := selection.Set{Things: cfg.Shadows.Things, Names: cfg.Shadows.Names, Policy: syncPolicy(cfg.Shadows.SyncPolicy)}
-	s.Policy.Answers = cfg.Profile.Name == config.UplinkTidehold
+	s.Policy.Answers = cfg.Profile.Name == profile.Tidehold
 	for _, o := range cfg.Shadows.Overrides {
 		p := syncPolicy(o.SyncPolicy)
 		s.Overrides = append(s.Overrides, selection.Override{

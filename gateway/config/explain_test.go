@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/config/value"
+
+	"github.com/tidehold/tidehold/gateway/uplink/profile"
 )
 
 // The frozen keys of contract section 5 with their defaults as the table there
@@ -122,7 +124,7 @@ uplinks: [{name: u, endpoint: h, shadows: {}, telemetry: [{name: t, from: "dt/#"
 		"at a change": {i.Telemetry.Every, time.Duration(0)},
 		"edge":        {i.Edge, "rising"},
 		"output":      {o.OnStart + o.OnStop + o.OnFault, "offoffoff"},
-		"profile":     {u.Profile, profiles[0]},
+		"profile":     {u.Profile, profile.All()[0]},
 		"enabled":     {u.Enabled && u.Required, true},
 		"client id":   {u.ClientID, "gw"},
 		"status":      {u.Status, "shadow/gw/status"},

@@ -8,11 +8,12 @@ import (
 	"github.com/tidehold/tidehold/gateway/config/value"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/gateway/topic/template"
+	"github.com/tidehold/tidehold/gateway/uplink/profile"
 )
 
 func (l *loader) uplink(m *tree.Map) {
 	defer m.Done()
-	u := Uplink{Name: name(m), Profile: profile(m), Enabled: m.Bool("enabled", "true")}
+	u := Uplink{Name: name(m), Profile: profileOf(m), Enabled: m.Bool("enabled", "true")}
 	u.Endpoint = endpoint(m, u.Profile)
 	u.ClientID = tree.Get(m, "client_id", "text", string(l.cfg.Gateway.ID), clientID)
 	u.Username = l.secret(m, "username", "", value.Place{Public: true})
@@ -35,9 +36,12 @@ func (l *loader) uplink(m *tree.Map) {
 	l.cfg.Uplinks = append(l.cfg.Uplinks, u)
 }
 
-func profile(m *tree.Map) Profile {
-	p, _ := profileOf(m.Word("profile", profiles[0].Name, profileNames()...))
-	return p
+// profileOf reads the profile; a word that is none counts as the default.
+func profileOf(m *tree.Map) Profile {
+	if p, ok := profile.Of(m.Word("profile", profile.Generic, profile.Names()...)); ok {
+		return p
+	}
+	return profile.All()[0]
 }
 
 // clientID checks MQTT's own bounds.
@@ -104,7 +108,7 @@ func (l *loader) checkUplink(m *tree.Map, u Uplink) {
 	if !u.Enabled {
 		return
 	}
-	if u.Profile.Name == UplinkAWS && !u.Cert.IsSet() && !u.Username.IsSet() {
+	if u.Profile.Name == profile.AWSIoTCore && !u.Cert.IsSet() && !u.Username.IsSet() {
 		m.Warn("", "aws-iot-core wants a client certificate", "add cert and key")
 	}
 	l.probe(m, "username", u.Username)
@@ -223,7 +227,7 @@ func endpoint(m *tree.Map, p Profile) Endpoint {
 	case m.Has("port") && port != e.Port:
 		m.Fail("port", fmt.Sprintf("port %d, but the endpoint says %d", port, e.Port), "remove one of them")
 	}
-	if p.Name == UplinkAWS && e.Port == 443 && e.TLS && !e.WebSocket {
+	if p.Name == profile.AWSIoTCore && e.Port == 443 && e.TLS && !e.WebSocket {
 		e.ALPN = "x-amzn-mqtt-ca"
 	}
 	return e

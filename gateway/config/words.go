@@ -38,14 +38,6 @@ const (
 	OverflowDropNewest = "drop-newest"
 	OverflowReject     = "reject"
 
-	UplinkGeneric   = "generic"
-	UplinkAWS       = "aws-iot-core"
-	UplinkTidehold  = "tidehold"
-	UplinkMosquitto = "mosquitto"
-	UplinkEMQX      = "emqx"
-	UplinkHiveMQ    = "hivemq"
-	UplinkNATS      = "nats"
-
 	ModeService = "service"
 	ModePlain   = "plain"
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/gorilla/websocket"
 	"golang.org/x/sys/unix"
+
+	"github.com/tidehold/tidehold/gateway/uplink/profile"
 )
 
 // userTimeout is TCP_USER_TIMEOUT: data unacknowledged for so long kills the
@@ -82,7 +84,7 @@ func (l *Link) tlsConfig() *tls.Config {
 		c.ServerName = l.cfg.Endpoint.Host
 	}
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
-	if l.profile.Name == AWSIoTCore && l.cfg.Endpoint.Scheme == "tls" && l.cfg.Endpoint.Port == 443 {
+	if l.profile.Name == profile.AWSIoTCore && l.cfg.Endpoint.Scheme == "tls" && l.cfg.Endpoint.Port == 443 {
 		c.NextProtos = []string{alpnAWS}
 	}
 	return c

@@ -18,6 +18,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/uplink/profile"
 )
 
 // fakeUpstream is a broker that does exactly what a test says, over pipes.
@@ -120,7 +121,7 @@ func (s *session) hole() { io.Copy(io.Discard, s.Conn) }
 
 func newLink(t testing.TB, edit func(*Config)) *Link {
 	t.Helper()
-	cfg := Config{Name: "cloud", Profile: Generic, Endpoint: Endpoint{Scheme: "tcp", Host: "upstream.test", Port: 1883}, ClientID: "gw1"}
+	cfg := Config{Name: "cloud", Profile: profile.Generic, Endpoint: Endpoint{Scheme: "tcp", Host: "upstream.test", Port: 1883}, ClientID: "gw1"}
 	edit(&cfg)
 	l, err := New(cfg, clock.NewSystem(), ids.New(rand.Reader), metrics.New(), nil)
 	if err != nil {
@@ -337,7 +338,7 @@ func TestPublish_RefusedWithoutConnectionOrOutsideLimits(t *testing.T) {
 	l := newLink(t, func(*Config) {})
 	var a after
 	l.Publish(Outgoing{Topic: "a", QoS: 1}, a.done)
-	l.Publish(Outgoing{Topic: "a", Payload: make([]byte, 129*kib), QoS: 1}, a.done)
+	l.Publish(Outgoing{Topic: "a", Payload: make([]byte, 129<<10), QoS: 1}, a.done)
 	if got := a.all(); len(got) != 2 || !errors.Is(got[0], ErrOffline) || !errors.Is(got[1], ErrRefused) {
 		t.Errorf("got %v", got)
 	}

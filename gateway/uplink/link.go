@@ -13,6 +13,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/gateway/uplink/profile"
 )
 
 // spreadWithin: a host that booted less long ago is part of a fleet that comes
@@ -27,7 +28,7 @@ var errCut = errors.New("cut by hand")
 // Link is one uplink. All methods may be called from any goroutine.
 type Link struct {
 	cfg     Config
-	profile Profile
+	profile profile.Profile
 	clk     clock.Clock
 	src     *ids.Source
 	figures *Figures
@@ -55,7 +56,7 @@ type Link struct {
 }
 
 // Profile is the profile in force.
-func (l *Link) Profile() Profile { return l.profile }
+func (l *Link) Profile() profile.Profile { return l.profile }
 
 // Subscribe makes take receive what comes down under filter, at QoS 0 or 1.
 // Call it before Run; filters go out on every connect (a later one on the next).

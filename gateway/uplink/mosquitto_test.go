@@ -33,6 +33,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/uplink/profile"
 )
 
 // mosquitto is a real broker on a free port.
@@ -212,7 +213,7 @@ func status(t *testing.T, text string) (s struct {
 func TestMosquitto_PublishesInOrderAndHearsEveryAcknowledgement(t *testing.T) {
 	m := startMosquitto(t)
 	got := observe(t, m.client("observer"), "t/#")
-	l := newLink(t, func(c *Config) { c.Endpoint = m.endpoint("tcp"); c.Profile = Mosquitto })
+	l := newLink(t, func(c *Config) { c.Endpoint = m.endpoint("tcp"); c.Profile = profile.Mosquitto })
 	runLink(t, l)
 	waitState(t, l, Online)
 	const n = 2000
@@ -460,7 +461,7 @@ func TestMosquitto_EveryTransport(t *testing.T) {
 			runLink(t, l)
 			waitState(t, l, Online)
 			var a after
-			big := make([]byte, 100*kib)
+			big := make([]byte, 100<<10)
 			for range 20 {
 				l.Publish(Outgoing{Topic: "echo/a", Payload: big, QoS: 1}, a.done)
 			}
@@ -526,7 +527,7 @@ func TestDial_AWSOnPort443AsksForItsProtocolAndSendsSNI(t *testing.T) {
 	addr, hello := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"x-amzn-mqtt-ca"}})
 	for port, want := range map[int]string{443: "x-amzn-mqtt-ca", 8883: ""} {
 		l := newLink(t, func(cfg *Config) {
-			cfg.Profile, cfg.TLS = AWSIoTCore, &tls.Config{RootCAs: c.pool}
+			cfg.Profile, cfg.TLS = profile.AWSIoTCore, &tls.Config{RootCAs: c.pool}
 			cfg.Endpoint = Endpoint{Scheme: "tls", Host: "upstream.test", Port: port}
 			cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, addr)

@@ -37,6 +37,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/clock"
@@ -44,6 +45,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/gateway/uplink/profile"
 )
 
 // Errors that done gets; test with errors.Is.
@@ -57,7 +59,7 @@ var (
 	ErrBusy = errors.New("uplink has its limit of messages under way")
 	// ErrRefused: the profile's limits forbid the message; sending it again can
 	// never help.
-	ErrRefused = errors.New("message is outside the limits of the upstream profile")
+	ErrRefused = profile.ErrRefused
 )
 
 // DefaultPendingMax is the limit of messages under way when Config gives none.
@@ -68,7 +70,7 @@ const DefaultPendingMax = 20000
 type Config struct {
 	// Name is the uplink's name in the configuration.
 	Name string
-	// Profile is a name of Profiles; empty is `generic`.
+	// Profile is a name of the table in package profile; empty is `generic`.
 	Profile  string
 	Endpoint Endpoint
 	// ClientID is fixed: the upstream keeps a session under it.
@@ -127,11 +129,11 @@ type subscription struct {
 // New checks the configuration. It opens nothing and starts nothing.
 func New(cfg Config, clk clock.Clock, src *ids.Source, m *metrics.Registry, log *slog.Logger) (*Link, error) {
 	if cfg.Profile == "" {
-		cfg.Profile = Generic
+		cfg.Profile = profile.Generic
 	}
-	profile, ok := ProfileOf(cfg.Profile)
+	kind, ok := profile.Of(cfg.Profile)
 	if !ok {
-		return nil, fmt.Errorf("uplink %q: profile %q is unknown (want one of %s)", cfg.Name, cfg.Profile, ProfileNames())
+		return nil, fmt.Errorf("uplink %q: profile %q is unknown (want one of %s)", cfg.Name, cfg.Profile, strings.Join(profile.Names(), ", "))
 	}
 	if cfg.ClientID == "" || cfg.Endpoint.Host == "" {
 		return nil, fmt.Errorf("uplink %q: client id and endpoint must be given", cfg.Name)
@@ -139,8 +141,8 @@ func New(cfg Config, clk clock.Clock, src *ids.Source, m *metrics.Registry, log 
 	if err := checkStatusTopic(cfg.StatusTopic); err != nil {
 		return nil, fmt.Errorf("uplink %q: status: %w", cfg.Name, err)
 	}
-	cfg.KeepAlive = orDefault(cfg.KeepAlive, profile.KeepAlive)
-	cfg.ReconnectMax = orDefault(cfg.ReconnectMax, profile.ReconnectMax)
+	cfg.KeepAlive = orDefault(cfg.KeepAlive, kind.KeepAlive)
+	cfg.ReconnectMax = orDefault(cfg.ReconnectMax, kind.ReconnectMax)
 	if cfg.PendingMax <= 0 {
 		cfg.PendingMax = DefaultPendingMax
 	}
@@ -151,7 +153,7 @@ func New(cfg Config, clk clock.Clock, src *ids.Source, m *metrics.Registry, log 
 		log = slog.New(slog.DiscardHandler)
 	}
 	l := &Link{
-		cfg: cfg, profile: profile, clk: clk, src: src, figures: cfg.Figures, log: log.With("uplink", cfg.Name),
+		cfg: cfg, profile: kind, clk: clk, src: src, figures: cfg.Figures, log: log.With("uplink", cfg.Name),
 		machine: newMachine(cfg.ReconnectMax, clk.Now()), wake: make(chan struct{}, 1), statusEpoch: cfg.LastEpoch,
 	}
 	return l, nil

@@ -1,6 +1,10 @@
-package uplink
+// Package profile is the table of upstream engines: how to behave with each kind
+// of broker (upstream.md section 2). It is data that the link, the spool and the
+// check of the configuration read, and one question: may this message go up?
+package profile
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -23,6 +27,10 @@ const (
 	mib = 1 << 20
 )
 
+// ErrRefused: the profile's limits forbid a message; sending it again can never
+// help.
+var ErrRefused = errors.New("message is outside the limits of the upstream profile")
+
 // Profile is how to behave with one kind of upstream engine (upstream.md
 // section 2). It is data: the link, the spool and `tidehold check` read it.
 type Profile struct {
@@ -36,13 +44,15 @@ type Profile struct {
 	Rate, Bytes float64
 	// MaxPayload is in bytes; 0 = unlimited.
 	MaxPayload int
-	// BacklogDelay is the most that a backlog waits after connecting
+	// StartJitter is the most that a backlog waits after connecting
 	// (telemetry.md 9.1).
-	BacklogDelay time.Duration
+	StartJitter time.Duration
 	// MaxSubscriptions per connection and MaxFilters per SUBSCRIBE; 0 = none.
 	MaxSubscriptions, MaxFilters int
-	// MaxTopicBytes and MaxSlashes limit a topic; 0 = MQTT's own limits.
-	MaxTopicBytes, MaxSlashes int
+	// MaxTopicBytes and MaxTopicLevels limit a topic; 0 = MQTT's own limits.
+	MaxTopicBytes, MaxTopicLevels int
+	// MaxQoS is the highest QoS the engine takes.
+	MaxQoS byte
 	// Forbidden are characters that no topic may hold.
 	Forbidden string
 	// Service: the upstream has shadows of its own (shadow-sync.md 2.3).
@@ -53,41 +63,41 @@ type Profile struct {
 
 var profiles = []Profile{
 	{
-		Name: AWSIoTCore, KeepAlive: 60 * time.Second, ReconnectMax: 128 * time.Second, ConnectTimeout: 10 * time.Second,
-		Inflight: 100, Rate: 100, Bytes: 512 * kib, MaxPayload: 128 * kib, BacklogDelay: 60 * time.Second,
-		MaxSubscriptions: 50, MaxFilters: 8, MaxTopicBytes: 256, MaxSlashes: 7, Service: true,
+		MaxQoS: 2, Name: Generic, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
+		Inflight: 20, Rate: 100, MaxPayload: 128 * kib, StartJitter: 30 * time.Second, Status: true,
 	},
 	{
-		Name: Tidehold, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
-		MaxPayload: 128 * kib, MaxSubscriptions: 50, MaxFilters: 8, MaxTopicBytes: 256, MaxSlashes: 7, Service: true, Status: true,
+		MaxQoS: 1, Name: AWSIoTCore, KeepAlive: 60 * time.Second, ReconnectMax: 128 * time.Second, ConnectTimeout: 10 * time.Second,
+		Inflight: 100, Rate: 100, Bytes: 512 * kib, MaxPayload: 128 * kib, StartJitter: 60 * time.Second,
+		MaxSubscriptions: 50, MaxFilters: 8, MaxTopicBytes: 256, MaxTopicLevels: 8, Service: true,
 	},
 	{
-		Name: Mosquitto, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
-		Inflight: 20, Rate: 500, MaxPayload: mib, BacklogDelay: 30 * time.Second, Status: true,
+		MaxQoS: 2, Name: Tidehold, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
+		MaxPayload: 128 * kib, MaxSubscriptions: 50, MaxFilters: 8, MaxTopicBytes: 256, MaxTopicLevels: 8, Service: true, Status: true,
 	},
 	{
-		Name: EMQX, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
-		Inflight: 32, Rate: 1000, MaxPayload: mib, BacklogDelay: 30 * time.Second, Status: true,
+		MaxQoS: 2, Name: Mosquitto, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
+		Inflight: 20, Rate: 500, MaxPayload: mib, StartJitter: 30 * time.Second, Status: true,
 	},
 	{
-		Name: HiveMQ, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
-		Inflight: 10, MaxPayload: 5 * mib, BacklogDelay: 30 * time.Second, Status: true,
+		MaxQoS: 2, Name: EMQX, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
+		Inflight: 32, Rate: 1000, MaxPayload: mib, StartJitter: 30 * time.Second, Status: true,
 	},
 	{
-		Name: NATS, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 5 * time.Second,
-		Inflight: 100, Rate: 2000, MaxPayload: 1_000_000, BacklogDelay: 30 * time.Second, Forbidden: " \t\r\n\f", Status: true,
+		MaxQoS: 2, Name: HiveMQ, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
+		Inflight: 10, MaxPayload: 5 * mib, StartJitter: 30 * time.Second, Status: true,
 	},
 	{
-		Name: Generic, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 10 * time.Second,
-		Inflight: 20, Rate: 100, MaxPayload: 128 * kib, BacklogDelay: 30 * time.Second, Status: true,
+		MaxQoS: 2, Name: NATS, KeepAlive: 60 * time.Second, ReconnectMax: 60 * time.Second, ConnectTimeout: 5 * time.Second,
+		Inflight: 100, Rate: 2000, MaxPayload: 1_000_000, StartJitter: 30 * time.Second, Forbidden: " \t\r\n\f", Status: true,
 	},
 }
 
-// Profiles are all profiles, in the order of the contract's table.
-func Profiles() []Profile { return append([]Profile(nil), profiles...) }
+// All are all profiles, the default first.
+func All() []Profile { return append([]Profile(nil), profiles...) }
 
-// ProfileOf finds a profile by name.
-func ProfileOf(name string) (Profile, bool) {
+// Of finds a profile by name.
+func Of(name string) (Profile, bool) {
 	for _, p := range profiles {
 		if p.Name == name {
 			return p, true
@@ -96,13 +106,13 @@ func ProfileOf(name string) (Profile, bool) {
 	return Profile{}, false
 }
 
-// ProfileNames lists the names for an error message.
-func ProfileNames() string {
+// Names are the names of all profiles, the default first.
+func Names() []string {
 	var names []string
 	for _, p := range profiles {
 		names = append(names, p.Name)
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // Check says whether the profile takes a message: an error wraps ErrRefused and
@@ -130,8 +140,8 @@ func (p Profile) badTopic(name string) string {
 		return "$MQTT topics are acknowledged and not delivered"
 	case p.MaxTopicBytes > 0 && len(p.counted(name)) > p.MaxTopicBytes:
 		return fmt.Sprintf("the topic has more than %d bytes", p.MaxTopicBytes)
-	case p.MaxSlashes > 0 && strings.Count(p.counted(name), "/") > p.MaxSlashes:
-		return fmt.Sprintf("the topic has more than %d slashes", p.MaxSlashes)
+	case p.MaxTopicLevels > 0 && strings.Count(p.counted(name), "/") >= p.MaxTopicLevels:
+		return fmt.Sprintf("the topic has more than %d levels", p.MaxTopicLevels)
 	}
 	return ""
 }
