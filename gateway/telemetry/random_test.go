@@ -22,7 +22,7 @@ import (
 // arrive or be in a loss that arrived; the sum check holds all the while. SEED
 // and RUNS replay and prolong.
 func TestSpool_NothingAcknowledgedIsLost(t *testing.T) {
-	runs, first := 12, uint64(1)
+	runs, first := 8, uint64(1)
 	if testing.Short() {
 		runs = 3
 	}

@@ -165,7 +165,7 @@ type Spool struct {
 	synced  atomic.Bool
 
 	mu      sync.Mutex
-	drains  int // uplinks that drain now
+	drains  int                      // uplinks that drain now
 	offsets map[string]time.Duration // true time minus time since boot, by boot
 }
 

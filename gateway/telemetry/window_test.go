@@ -48,7 +48,7 @@ func TestBucket_NoSecondSeesMoreThanTheRate(t *testing.T) {
 			}
 			b.take(1)
 			at = append(at, now)
-			if rng.IntN(50) == 0 {
+			if rng.IntN(1+int(rate*10)) == 0 {
 				now = now.Add(time.Duration(rng.Int64N(int64(2 * time.Second))))
 			}
 		}
