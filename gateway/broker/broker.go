@@ -222,7 +222,7 @@ func (cfg *Config) fill() error {
 		return fmt.Errorf("broker: max_qos is %d: want 0, 1 or 2", cfg.Limits.MaxQoS)
 	}
 	if cfg.Limits.MaxConnections < 0 {
-		cfg.Limits.MaxConnections = connectionsFor(memoryBytes())
+		cfg.Limits.MaxConnections = wire.ConnectionsFor(wire.MemoryBytes())
 	}
 	if cfg.Listen == nil {
 		cfg.Listen = func(ctx context.Context, network, address string) (net.Listener, error) {

@@ -42,7 +42,7 @@ type client struct {
 	// Only the reading goroutine uses these.
 	aliases map[uint16]string
 	topic   checkedTopic
-	pace    pacer
+	pace    wire.Pacer
 	source  string
 	tally   tally
 	visit   int64 // versionNumber of the lifecycle events

@@ -71,7 +71,7 @@ func (b *Broker) newClient(l *listener, nc net.Conn, state *tls.ConnectionState)
 	c.address = wire.AddressOf(nc)
 	c.acks.open(b.cfg.Limits.MaxInflight)
 	if !l.cfg.RateFree {
-		c.pace = pacer{rate: b.cfg.Limits.PublishRate, bytes: b.cfg.Limits.PublishBytes}
+		c.pace = wire.Pacer{Rate: b.cfg.Limits.PublishRate, Bytes: b.cfg.Limits.PublishBytes}
 	}
 	c.public = Client{
 		Listener: l.cfg.Name, Auth: l.cfg.Auth, TLS: state,

@@ -484,14 +484,3 @@ func certificate(t *testing.T) tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
-
-func TestConnectionsFor_MemoryOfTheBoard(t *testing.T) {
-	for mib, want := range map[uint64]int{480: 500, 970: 2000, 3900: 10000} {
-		if got := connectionsFor(mib << 20); got != want {
-			t.Errorf("%d MiB: %d connections, want %d", mib, got, want)
-		}
-	}
-	if memoryBytes() == 0 {
-		t.Error("the memory of this host is unknown")
-	}
-}

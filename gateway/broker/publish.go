@@ -226,10 +226,10 @@ func (c *client) origin() iot.Origin {
 // throttle holds the reader of PUBLISH and SUBSCRIBE back while the client is over its rate, and gives
 // up on one that stays there for 10 s (security.md T10).
 func (c *client) throttle(n int) *ending {
-	if c.pace.free() {
+	if c.pace.Free() {
 		return nil
 	}
-	wait, over := c.pace.take(time.Now(), n)
+	wait, over := c.pace.Take(time.Now(), n)
 	if over {
 		return &ending{code: wire.CodeQuota, event: lifecycle.Throttled, text: "publish rate exceeded for 10 s"}
 	}

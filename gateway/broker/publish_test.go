@@ -246,35 +246,6 @@ func TestPublish_OverTheLimitsIsRefused(t *testing.T) {
 	p.publish("$aws/rules/"+strings.Repeat("r", 100)+"/1/2/3/4/5/6/7/8", "x", 1, 1)
 }
 
-func TestPublish_RateHoldsBackThenDisconnects(t *testing.T) {
-	var p pacer
-	now := time.Unix(1000, 0)
-	p = pacer{rate: 10, bytes: 1000}
-	for range 20 { // the burst
-		if wait, _ := p.take(now, 10); wait > 0 {
-			t.Fatalf("waits %v inside the burst", wait)
-		}
-	}
-	if wait, _ := p.take(now, 10); wait != 100*time.Millisecond {
-		t.Errorf("wait %v, want 100ms", wait)
-	}
-	over := false
-	for start := now; !over && now.Sub(start) < 20*time.Second; {
-		var wait time.Duration
-		wait, over = p.take(now, 10)
-		now = now.Add(wait)
-	}
-	if !over {
-		t.Error("20 s over the rate and still connected")
-	}
-	if wait, over := p.take(now.Add(time.Minute), 10); wait > 0 || over {
-		t.Error("a pause must clear the debt")
-	}
-	if wait, _ := p.take(now.Add(time.Minute), 4000); wait <= 0 {
-		t.Error("bytes are not limited")
-	}
-}
-
 func TestPublish_RateSlowsOnlyThisPublisher(t *testing.T) {
 	w := serve(t, func(c *Config) { c.Limits.PublishRate = 50; c.Listeners[0].RateFree = false }, nil)
 	pub := w.client(4, "pub")

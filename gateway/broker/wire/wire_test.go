@@ -331,6 +331,46 @@ func TestGate_BansGrowAndEnd(t *testing.T) {
 	}
 }
 
+func TestPacer_HoldsBackThenGivesUp(t *testing.T) {
+	var p Pacer
+	now := time.Unix(1000, 0)
+	p = Pacer{Rate: 10, Bytes: 1000}
+	for range 20 { // the burst
+		if wait, _ := p.Take(now, 10); wait > 0 {
+			t.Fatalf("waits %v inside the burst", wait)
+		}
+	}
+	if wait, _ := p.Take(now, 10); wait != 100*time.Millisecond {
+		t.Errorf("wait %v, want 100ms", wait)
+	}
+	over := false
+	for start := now; !over && now.Sub(start) < 20*time.Second; {
+		var wait time.Duration
+		wait, over = p.Take(now, 10)
+		now = now.Add(wait)
+	}
+	if !over {
+		t.Error("20 s over the rate and still connected")
+	}
+	if wait, over := p.Take(now.Add(time.Minute), 10); wait > 0 || over {
+		t.Error("a pause must clear the debt")
+	}
+	if wait, _ := p.Take(now.Add(time.Minute), 4000); wait <= 0 {
+		t.Error("bytes are not limited")
+	}
+}
+
+func TestConnectionsFor_MemoryOfTheBoard(t *testing.T) {
+	for mib, want := range map[uint64]int{480: 500, 970: 2000, 3900: 10000} {
+		if got := ConnectionsFor(mib << 20); got != want {
+			t.Errorf("%d MiB: %d connections, want %d", mib, got, want)
+		}
+	}
+	if MemoryBytes() == 0 {
+		t.Error("the memory of this host is unknown")
+	}
+}
+
 func TestParsePublish_RoundTrip(t *testing.T) {
 	for _, version := range []byte{4, 5} {
 		for qos := byte(0); qos <= 2; qos++ {
