@@ -88,7 +88,10 @@ func (s *step) accepted(a Answer) {
 	default:
 		s.Known = false
 	}
-	s.settled, s.expected = p.Token, p.Changes
+	s.settled, s.expected = p.Token, nil
+	if p.Version > 0 { // else others may have written beside it
+		s.expected = p.Changes
+	}
 	s.resolved()
 	if a.Kind == topic.Documents {
 		s.confirmed(a)

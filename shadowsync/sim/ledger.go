@@ -26,6 +26,7 @@ type ledger struct {
 	// deletes has, for each side, the deletes of the whole shadow.
 	deletes map[string][]int64
 	lost    map[int64]bool // lost in a conflict that was reported
+	revived map[int64]bool // came back as part of a newer object
 	excused map[int64]bool // lost in a race that upstream gives no means against
 }
 
@@ -34,7 +35,7 @@ func newLedger(w *World) *ledger {
 		w: w, parents: make(map[int64][]int64), places: make(map[int64]string),
 		stands: make(map[string]map[string]int64), removals: make(map[string]map[string][]int64),
 		deletes: make(map[string][]int64),
-		lost:    make(map[int64]bool), excused: make(map[int64]bool),
+		lost:    make(map[int64]bool), excused: make(map[int64]bool), revived: make(map[int64]bool),
 	}
 }
 
@@ -152,9 +153,7 @@ func (l *ledger) synced(side, source string, before, after doc.Value, whole bool
 	then, now := before.Flatten(), after.Flatten()
 	for _, p := range changed(then, now) {
 		if v, set := now[p]; set {
-			if id := number(v); stands[p] != 0 && l.knew(stands[p], id) && !l.partOfNewer(stands[p], p, then, now, gone) {
-				l.older("I2: on %s at %s the older %d replaced %d", side, p, id, stands[p])
-			}
+			l.set(side, p, number(v), stands[p], then, now, gone)
 			next[p] = number(v)
 			continue
 		}
@@ -193,6 +192,18 @@ func (l *ledger) older(format string, args ...any) {
 		return
 	}
 	l.w.violate(format, args...)
+}
+
+// set checks that id, which sync put at p, is not older than what stood there.
+// A value that came back as part of a newer object counts as new from then on.
+func (l *ledger) set(side, p string, id, was int64, then, now map[string]doc.Value, gone map[string][]int64) {
+	switch {
+	case was == 0 || !l.knew(was, id) || l.revived[id]:
+	case l.partOfNewer(was, p, then, now, gone):
+		l.revived[id] = true
+	default:
+		l.older("I2: on %s at %s the older %d replaced %d", side, p, id, was)
+	}
 }
 
 // partOfNewer reports whether what comes back at p belongs to an object that

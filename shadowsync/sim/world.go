@@ -64,8 +64,8 @@ func FromSeed(seed uint64) Options {
 
 // String gives the options in one line.
 func (o Options) String() string {
-	return fmt.Sprintf("seed %d: %d steps within %v, %d gateways, desired %s, reported %s, onDelete %d, answers %v, marker %v, unique %v, lose %d/%d, double %d, kill %d, cut %d, forget %d, clock %d, resets %v, mutation %d",
-		o.Seed, o.Steps, o.Tempo, o.Gateways, o.Policy.Desired, o.Policy.Reported, o.Policy.OnDelete, o.Policy.Answers, o.Policy.Marker,
+	return fmt.Sprintf("seed %d: %d steps within %v, %d gateways, direction %d, desired %s, reported %s, onDelete %d, answers %v, marker %v, unique %v, lose %d/%d, double %d, kill %d, cut %d, forget %d, clock %d, resets %v, mutation %d",
+		o.Seed, o.Steps, o.Tempo, o.Gateways, o.Policy.Direction, o.Policy.Desired, o.Policy.Reported, o.Policy.OnDelete, o.Policy.Answers, o.Policy.Marker,
 		o.Unique, o.LoseUp, o.LoseDown, o.Double, o.Kill, o.Cut, o.Forget, o.ClockGo, o.Resets, o.Mutation)
 }
 
