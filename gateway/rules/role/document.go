@@ -58,7 +58,7 @@ func (r *Role) read(document []byte) error {
 		case "Version":
 			var version string
 			if err := json.Unmarshal(m.raw, &version); err != nil || version != "2012-10-17" && version != "2008-10-17" {
-				return fmt.Errorf(`Version %s: want "2012-10-17"`, m.raw)
+				return fmt.Errorf(`member Version %s: want "2012-10-17"`, m.raw)
 			}
 		case "Id":
 		case "Statement":
@@ -71,7 +71,7 @@ func (r *Role) read(document []byte) error {
 	if bytes.HasPrefix(bytes.TrimSpace(statements), []byte("{")) {
 		list = []json.RawMessage{statements}
 	} else if json.Unmarshal(statements, &list) != nil || len(list) == 0 {
-		return errors.New("Statement: want a statement or a list of them")
+		return errors.New("member Statement: want a statement or a list of them")
 	}
 	for i, raw := range list {
 		g, err := readGrant(raw)
@@ -97,7 +97,7 @@ func readGrant(raw []byte) (g grant, err error) {
 	}
 	switch {
 	case !seen["Effect"]:
-		err = errors.New("Effect is missing")
+		err = errors.New("member Effect is missing")
 	case seen["Action"] == seen["NotAction"]:
 		err = errors.New("want exactly one of Action and NotAction")
 	case seen["Resource"] == seen["NotResource"]:
@@ -112,7 +112,7 @@ func (g *grant) read(m member) (err error) {
 	case "Effect":
 		var effect string
 		if json.Unmarshal(m.raw, &effect) != nil || effect != "Allow" && effect != "Deny" {
-			return fmt.Errorf(`Effect %s: want "Allow" or "Deny"`, m.raw)
+			return fmt.Errorf(`member Effect %s: want "Allow" or "Deny"`, m.raw)
 		}
 		g.deny = effect == "Deny"
 	case "Action", "NotAction":
@@ -123,7 +123,7 @@ func (g *grant) read(m member) (err error) {
 		g.resources, err = readResources(m)
 	case "Condition":
 		if !bytes.Equal(bytes.Join(bytes.Fields(m.raw), nil), []byte("{}")) {
-			return errors.New("Condition: the roles of rules know no conditions")
+			return errors.New("member Condition: the roles of rules know no conditions")
 		}
 	default:
 		return fmt.Errorf("unknown member %q", m.name)
