@@ -1,0 +1,119 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/bench/load"
+)
+
+// The figures of conns.
+const (
+	memoryEach  = "rss_bytes_each"
+	connectEach = "connect_cpu_us"
+	connectRate = "connects_per_s"
+	idleCPU     = "idle_cpu_ms_per_s"
+)
+
+// conns opens many connections that say nothing. Each count has processes of
+// its own: memory that was once in use does not come back.
+func (b *bench) conns(ctx context.Context) error {
+	for _, n := range []int{1000, 10000} {
+		cell := fmt.Sprintf("plain/%d", n)
+		if !b.wanted(cell) {
+			continue
+		}
+		var bars []bar
+		if n == 10000 {
+			bars = append(bars, most(memoryEach, 20<<10))
+		}
+		if err := b.idle(ctx, cell, n, bars); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) idle(ctx context.Context, cell string, n int, bars []bar) error {
+	names := []*target{{name: subjectName}}
+	if b.cfg.Against != "" {
+		names[0].name = b.cfg.Against
+	}
+	if b.mosquito != "" {
+		names = append(names, &target{name: "mosquitto"})
+	}
+	_, err := b.compare(ctx, cell, names, bars, func(which *target) (f Figures, err error) {
+		var t *target
+		if which.name == "mosquitto" {
+			t, err = b.peer(ctx, "")
+		} else {
+			t, err = b.subject(ctx, setup{})
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, t.stop(false)) }()
+		return b.idleRound(ctx, t, b.count(n))
+	})
+	return err
+}
+
+func (b *bench) idleRound(ctx context.Context, t *target, n int) (Figures, error) {
+	if err := warm(ctx, t, b.next("warm")); err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	var open []*load.Conn
+	defer func() {
+		for _, c := range open {
+			c.Drop()
+		}
+	}()
+	prefix := b.next("idle")
+	before, known := t.memory()
+	m, start := meter{t: t}, time.Now()
+	m.begin()
+	err := load.Each(n, func(i int) error {
+		c, err := load.Dial(ctx, load.Options{Address: t.address, ClientID: fmt.Sprintf("%s-%d", prefix, i)})
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		open = append(open, c)
+		mu.Unlock()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.end()
+	f := Figures{connectRate: float64(n) / time.Since(start).Seconds()}
+	if m.known {
+		f[connectEach] = float64(m.used.Microseconds()) / float64(n)
+	}
+	settle(ctx, min(time.Second, b.cfg.Duration))
+	if after, _ := t.memory(); known {
+		f[memoryEach] = float64(after-before) / float64(n)
+	}
+	m.begin()
+	settle(ctx, b.cfg.Duration)
+	if m.end(); m.known {
+		f[idleCPU] = ms(m.used) / b.cfg.Duration.Seconds()
+	}
+	return f, ctx.Err()
+}
+
+// warm connects a few clients, so that a process's first buffers are not
+// counted as a connection's.
+func warm(ctx context.Context, t *target, prefix string) error {
+	return load.Each(50, func(i int) error {
+		c, err := load.Dial(ctx, load.Options{Address: t.address, ClientID: fmt.Sprintf("%s-%d", prefix, i)})
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+}

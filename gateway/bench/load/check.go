@@ -1,0 +1,61 @@
+package load
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// StampBytes is the shortest payload: who sent it, the how-manieth it is, and
+// when it was due.
+const StampBytes = 20
+
+func stamp(payload []byte, publisher int, seq int64, due time.Duration) {
+	binary.BigEndian.PutUint32(payload, uint32(publisher))
+	binary.BigEndian.PutUint64(payload[4:], uint64(seq))
+	binary.BigEndian.PutUint64(payload[12:], uint64(due))
+}
+
+func unstamp(payload []byte) (publisher int, seq int64, due time.Duration, ok bool) {
+	if len(payload) < StampBytes {
+		return 0, 0, 0, false
+	}
+	return int(binary.BigEndian.Uint32(payload)), int64(binary.BigEndian.Uint64(payload[4:])),
+		time.Duration(binary.BigEndian.Uint64(payload[12:])), true
+}
+
+// missingMax bounds the numbers that a check remembers as missing.
+const missingMax = 1 << 20
+
+// check follows the numbers of one publisher at one subscriber.
+type check struct {
+	next                  int64
+	distinct              int64
+	duplicated, reordered int64
+	missing               map[int64]struct{}
+}
+
+// see takes the next number that arrived.
+func (c *check) see(seq int64) {
+	switch {
+	case seq == c.next:
+		c.next++
+		c.distinct++
+	case seq > c.next:
+		if c.missing == nil {
+			c.missing = make(map[int64]struct{})
+		}
+		for n := c.next; n < seq && len(c.missing) < missingMax; n++ {
+			c.missing[n] = struct{}{}
+		}
+		c.next = seq + 1
+		c.distinct++
+	default:
+		if _, late := c.missing[seq]; !late {
+			c.duplicated++
+			return
+		}
+		delete(c.missing, seq)
+		c.reordered++
+		c.distinct++
+	}
+}
