@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,12 +264,14 @@ func TestGap_CommitsAtOnceAfterQuietAndThenNotBeforeTheGap(t *testing.T) {
 		appendOne(false)
 		appendOne(false)
 		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
 		appendOne(true)
 		if len(waits) != 3 || waits[0] != 0 || waits[1] != 50*time.Millisecond || waits[2] != 50*time.Millisecond {
 			t.Errorf("commits at %v: want at once, and both others with the urgent one", waits)
 		}
 		appendOne(false)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(waits) != 4 || waits[3] != 150*time.Millisecond {
 			t.Errorf("commits at %v: want the last one a gap later", waits)
 		}
@@ -311,10 +314,11 @@ func TestProgress_IsWrittenAfterFiveSecondsOrManyAcks(t *testing.T) {
 
 func TestCommit_FailureKeepsEverythingUnacknowledgedUntilItWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		f := &fixture{t: t, path: filepath.Join(t.TempDir(), "messages.db"), cfg: Config{TailRecords: 5}}
 		f.o.Fault = func(p store.FaultPoint, n uint64) error {
-			if p == store.FaultCommit && n > 2 && broken {
+			if p == store.FaultCommit && n > 2 && broken.Load() {
 				return fmt.Errorf("injected: %w", store.ErrDiskFull)
 			}
 			return nil
@@ -341,7 +345,7 @@ func TestCommit_FailureKeepsEverythingUnacknowledgedUntilItWorks(t *testing.T) {
 		if !errors.Is(s.Err, store.ErrDiskFull) || s.Waiting != 5 {
 			t.Errorf("stats %+v", s)
 		}
-		broken = false
+		broken.Store(false)
 		time.Sleep(retryEvery + time.Millisecond)
 		synctest.Wait()
 		if done != 5 || f.l.Stats(ctx).Err != nil {

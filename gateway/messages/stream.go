@@ -134,7 +134,9 @@ func (k *Cursor) load(ctx context.Context, s *stream) (*block.Block, error) {
 			return nil, err
 		}
 		if b == nil {
+			k.l.mu.Lock()
 			s.pos = max(s.pos, min(upTo, s.end-1))
+			k.l.mu.Unlock()
 			return nil, nil
 		}
 		if in, err := k.enter(s, b); err != nil || in {

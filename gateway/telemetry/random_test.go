@@ -129,7 +129,7 @@ func flappingRun(t *testing.T, seed uint64) {
 			h.crash()
 			stops = drain()
 		default:
-			time.Sleep(time.Duration(pick(60)) * time.Millisecond)
+			rest(time.Duration(pick(60)) * time.Millisecond)
 		}
 		h.check()
 	}
@@ -140,7 +140,7 @@ func flappingRun(t *testing.T, seed uint64) {
 		c.mu.Unlock()
 		c.set(true)
 	}
-	time.Sleep(10 * time.Minute)
+	rest(10 * time.Minute)
 	halt()
 	h.check()
 	for _, u := range h.s.Stats().Uplinks {

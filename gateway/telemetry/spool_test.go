@@ -78,7 +78,7 @@ func (h *house) open() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	src := ids.New(random{h.rng})
+	src := ids.New(random{rand.New(rand.NewPCG(h.rng.Uint64(), 7))})
 	log, err := messages.New(messages.Config{MaxBytes: h.max}, db, src, metrics.New(), nil)
 	if err != nil {
 		h.t.Fatal(err)
@@ -259,6 +259,14 @@ func (c *cloud) cut() {
 	}
 }
 
+// silence stops acknowledgements, or lets them come again, and counts anew how
+// many are on their way.
+func (c *cloud) silence(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mute, c.most = on, 0
+}
+
 func (c *cloud) set(up bool) {
 	c.mu.Lock()
 	c.up = up
@@ -289,6 +297,12 @@ func (h *house) drain(name string, to Sender) (stop func() error) {
 
 var oneUplink = []Uplink{{Name: "cloud", Required: true, Enabled: true, Inflight: 20, Routes: []Route{{Name: "all", From: "#", QoS: 1}}}}
 
+// rest lets time pass and everything come to rest.
+func rest(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func bubble(t *testing.T, f func(t *testing.T)) { t.Helper(); synctest.Test(t, f) }
 
 func TestAppend_ReachesTheCloudInNativeAndRawForm(t *testing.T) {
@@ -297,7 +311,7 @@ func TestAppend_ReachesTheCloudInNativeAndRawForm(t *testing.T) {
 		stop := h.drain("cloud", c)
 		h.say("climate/room", "drv/bme280/climate", 1, `{"ts":1,"t":21.5}`)
 		h.say("door/1", "dev/door-1", 1, `{"open": true}`)
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		h.check()
 		if err := stop(); err != nil {
 			t.Error(err)
@@ -359,7 +373,7 @@ func TestAppend_SaysDoneAfterTheCommitAndInOrder(t *testing.T) {
 		t.Run(profile, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h := enter(t, Config{Profile: profile, Uplinks: oneUplink})
-				time.Sleep(time.Minute)
+				rest(time.Minute)
 				began := time.Now()
 				var at []string
 				for range 3 {
@@ -371,7 +385,7 @@ func TestAppend_SaysDoneAfterTheCommitAndInOrder(t *testing.T) {
 					})
 					synctest.Wait()
 				}
-				time.Sleep(20 * time.Second)
+				rest(20 * time.Second)
 				if got := strings.Join(at, " "); got != want {
 					t.Errorf("done at %s ms, want %s", got, want)
 				}
@@ -387,21 +401,21 @@ func TestDrain_BacklogAndLiveKeepTheirOrderOverCuts(t *testing.T) {
 		for i := range 300 {
 			h.say(fmt.Sprint("old/", i), "drv/a/b", 1, `{"v":1}`)
 		}
-		time.Sleep(time.Second)
+		rest(time.Second)
 		stop := h.drain("cloud", c)
 		for i := range 100 {
 			h.say(fmt.Sprint("new/", i), "drv/a/b", 1, `{"v":1}`)
-			time.Sleep(20 * time.Millisecond)
+			rest(20 * time.Millisecond)
 			if i%25 == 24 {
 				c.cut()
 			}
 			if i == 50 {
 				c.set(false)
-				time.Sleep(30 * time.Second)
+				rest(30 * time.Second)
 				c.set(true)
 			}
 		}
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		h.check()
 		if err := stop(); err != nil {
 			t.Error(err)
@@ -429,12 +443,12 @@ func TestDrain_LiveIsNotDelayedByABacklog(t *testing.T) {
 		for i := range 2000 {
 			h.say(fmt.Sprint("old/", i), "drv/a/b", 1, `{}`)
 		}
-		time.Sleep(time.Second)
+		rest(time.Second)
 		stop := h.drain("cloud", c)
-		time.Sleep(2 * time.Second)
+		rest(2 * time.Second)
 		for range 20 {
 			h.say("new", "drv/a/b", 1, `{}`)
-			time.Sleep(500 * time.Millisecond)
+			rest(500 * time.Millisecond)
 			if got := c.topics(); !slices.Contains(got[max(0, len(got)-60):], "gw/gw-1/t/new") {
 				t.Fatal("a live message was not among the last 60")
 			}
@@ -455,10 +469,10 @@ func TestDrain_RateIsNeverExceededInAnySecond(t *testing.T) {
 		for range 1000 {
 			h.say("a", "drv/a/b", 1, `{}`)
 		}
-		time.Sleep(time.Second)
+		rest(time.Second)
 		var at []time.Time
 		stop := h.drain("cloud", senderFunc(func(m Outgoing, done func(error)) { at = append(at, time.Now()); c.Publish(m, done) }))
-		time.Sleep(30 * time.Second)
+		rest(30 * time.Second)
 		stop()
 		for i := range at {
 			if i >= 100 && at[i].Sub(at[i-100]) < time.Second {
@@ -488,7 +502,7 @@ func TestDrain_PoisonIsQuarantinedBeforeSendingAndNeighboursFlow(t *testing.T) {
 		h.say("bad/\xff", "dev/a", 1, "x")
 		h.say("good/2", "dev/a", 1, "x")
 		stop := h.drain("cloud", c)
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		h.check()
 		stop()
 		if got := strings.Join(c.topics(), " "); got != "gw/gw-1/t/good/1 gw/gw-1/t/good/2" {
@@ -529,7 +543,7 @@ func TestDrain_MessageThatCutsTheLinkIsFoundAndQuarantined(t *testing.T) {
 			}
 		}
 		stop := h.drain("cloud", c)
-		time.Sleep(2 * time.Minute)
+		rest(2 * time.Minute)
 		h.check()
 		stop()
 		if cuts > 5 {
@@ -549,7 +563,7 @@ func TestDrain_MessageThatCutsTheLinkIsFoundAndQuarantined(t *testing.T) {
 func TestDrain_SilentCloudStallsOnceAndThenGetsOneAtATime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, c := enter(t, Config{Uplinks: oneUplink}), newCloud(t)
-		c.mute = true
+		c.silence(true)
 		for range 100 {
 			h.say("a", "drv/a/b", 1, `{}`)
 		}
@@ -558,15 +572,15 @@ func TestDrain_SilentCloudStallsOnceAndThenGetsOneAtATime(t *testing.T) {
 			t.Fatalf("after %v: %v", time.Since(began), err)
 		}
 		c.cut()
-		c.most = 0
+		c.silence(true)
 		stop := h.drain("cloud", c)
-		time.Sleep(5 * time.Minute)
+		rest(5 * time.Minute)
 		if c.most != 1 {
 			t.Errorf("%d at once towards a silent cloud, want 1", c.most)
 		}
-		c.mute = false
+		c.silence(false)
 		c.cut()
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
@@ -586,14 +600,14 @@ func TestTwoUplinks_OneThatIsAwayDoesNotDelayTheOther(t *testing.T) {
 		for i := range 200 {
 			h.say(fmt.Sprint([]string{"a/", "b/"}[i%2], i), "drv/a/b", 1, `{}`)
 		}
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		h.check()
 		if n := len(c.topics()); n != 200 {
 			t.Errorf("cloud has %d", n)
 		}
 		h.crash2(stop)
 		stopPlant := h.drain("plant", p)
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		h.check()
 		stopPlant()
 		if got := p.topics(); len(got) != 100 || got[0] != "p/gw-1/0" || got[99] != "p/gw-1/198" {
@@ -628,16 +642,16 @@ func TestLosses_AreToldOnceTheLinkIsBack(t *testing.T) {
 				payload[j] = "0123456789abcdef"[h.rng.IntN(16)]
 			}
 			h.say(fmt.Sprint("t/", i), "drv/a/b", 1, fmt.Sprintf(`{"v":"%s"}`, payload))
-			time.Sleep(10 * time.Millisecond)
+			rest(10 * time.Millisecond)
 		}
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		h.check()
 		lost := h.s.Stats().Uplinks[0].Lost
 		if lost == 0 {
 			t.Fatal("nothing was evicted")
 		}
 		stop := h.drain("cloud", c)
-		time.Sleep(5 * time.Minute)
+		rest(5 * time.Minute)
 		h.check()
 		stop()
 		for key, v := range c.judge.Verdicts() {
@@ -666,7 +680,7 @@ func TestBatch_JoinsNeighboursOfOneTopicAndKeepsIds(t *testing.T) {
 				h.say("other", "drv/a/b", 1, `{}`)
 			}
 		}
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		h.check()
 		stop()
 		v := c.judge.Verdicts()
@@ -696,17 +710,17 @@ func TestClock_MessagesCapturedBeforeTheSyncGetTheirTime(t *testing.T) {
 		h.clk = lying
 		h.open()
 		captured := time.Now().Add(time.Second)
-		time.Sleep(time.Second)
+		rest(time.Second)
 		h.s.Append(iot.Message{Topic: "a", Payload: []byte("{}"), QoS: 1, Origin: iot.Origin{Source: "drv/a/b"}, Arrived: lying.Now()}, func(error) {})
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		lying.mu.Lock()
 		lying.wrong = 0
 		lying.mu.Unlock()
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		h.crash() // the offset is kept
 		c := newCloud(t)
 		stop := h.drain("cloud", c)
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		stop()
 		want := fmt.Sprintf(`"ts":"%s","cq":"est","boot":"b00b1e"`, captured.UTC().Format(timeLayout))
 		for _, m := range c.got {
