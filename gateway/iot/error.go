@@ -38,6 +38,7 @@ const (
 	InvalidQuery                                      // a search does not parse
 	UpdateConflict                                    // the object is being changed
 	RegistrationFailure                               // a template could not be carried out
+	SQLParse                                          // the SQL of a rule does not parse
 )
 
 var codeForms = map[Code]struct {
@@ -69,6 +70,7 @@ var codeForms = map[Code]struct {
 	InvalidQuery:        {400, 0x83, "InvalidQueryException"},
 	UpdateConflict:      {409, 0x83, "ConflictingResourceUpdateException"},
 	RegistrationFailure: {400, 0x83, "ResourceRegistrationFailureException"},
+	SQLParse:            {400, 0x83, "SqlParseException"},
 }
 
 // HTTPStatus is the status of c over HTTP and the `code` of a shadow rejection.

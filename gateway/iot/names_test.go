@@ -70,6 +70,7 @@ func TestCode_TheControlPlanesHaveAWSsNamesAndStatuses(t *testing.T) {
 		InvalidQuery:        {400, "InvalidQueryException"},
 		UpdateConflict:      {409, "ConflictingResourceUpdateException"},
 		RegistrationFailure: {400, "ResourceRegistrationFailureException"},
+		SQLParse:            {400, "SqlParseException"},
 	} {
 		if code.HTTPStatus() != want.status || code.AWSType() != want.name || code.ReasonCode() < 0x80 {
 			t.Errorf("code %d: status %d, type %q, reason %#x; want %d, %q and a failure", code, code.HTTPStatus(), code.AWSType(), code.ReasonCode(), want.status, want.name)
