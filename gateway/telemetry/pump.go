@@ -12,15 +12,19 @@ import (
 
 // Sender takes messages to the far side. Publish must not block long; done is
 // called once, from any goroutine: nil means that the far side has the message,
-// anything else that the connection ended before it said so. A message that
-// never left should get ErrOffline.
+// ErrRefused that it never will, anything else that the connection ended before
+// it said so. A message that never left gets ErrOffline.
 type Sender interface {
 	Publish(m Outgoing, done func(error))
 }
 
 var (
-	// ErrOffline is a Sender's answer when it has no connection.
+	// ErrOffline is a Sender's answer when it has no connection, or cannot take
+	// more now.
 	ErrOffline = errors.New("uplink is offline")
+	// ErrRefused is a Sender's answer to a message that it can never send: it
+	// goes to the quarantine and the others flow on.
+	ErrRefused = errors.New("uplink refuses the message")
 	// ErrStalled ends a Drain whose far side has stopped acknowledging on a
 	// living connection: reconnect once and drain again; the next Drain keeps
 	// one message on its way and waits (telemetry.md 9.4).
@@ -69,6 +73,7 @@ type pump struct {
 	open      map[*parcel]bool
 	openBytes int
 	failed    error
+	counted   bool // the end of this connection was
 	lastAck   time.Time
 	epoch     int
 	settled   chan struct{}
@@ -116,7 +121,7 @@ func (p *pump) begin(now time.Time) {
 		p.u.mu.Unlock()
 	}
 	p.mu.Lock()
-	p.failed, p.lastAck, p.epoch = nil, now, p.epoch+1
+	p.failed, p.counted, p.lastAck, p.epoch = nil, false, now, p.epoch+1
 	p.mu.Unlock()
 }
 
@@ -131,7 +136,6 @@ func (p *pump) run(ctx context.Context) error {
 			p.pause(ctx, wait)
 		}
 	}
-	p.note(errors.New("drain ended"))
 	return nil
 }
 
@@ -357,10 +361,13 @@ func (p *pump) done(c *parcel, err error) {
 		p.window.acked(now.Sub(c.sent))
 	}
 	p.mu.Unlock()
-	if err != nil {
-		p.lost(c, err, now)
-	} else {
+	switch {
+	case err == nil:
 		p.acked(c, now)
+	case errors.Is(err, ErrRefused):
+		p.poison(c, err.Error())
+	default:
+		p.lost(c, err, now)
 	}
 	select {
 	case p.settled <- struct{}{}:
@@ -382,12 +389,12 @@ func (p *pump) acked(c *parcel, now time.Time) {
 }
 
 // lost takes in a publish that was not acknowledged: the first one of a
-// connection tells that it ended.
+// connection tells that it ended, even if Drain ended before.
 func (p *pump) lost(c *parcel, err error, now time.Time) {
 	p.mu.Lock()
-	first := p.failed == nil && c.epoch == p.epoch
+	first := !p.counted && c.epoch == p.epoch
 	if first {
-		p.failed = err
+		p.failed, p.counted = err, true
 	}
 	open, oldest, newest := len(p.open)+1, c.sent, c.sent
 	for other := range p.open {
@@ -406,19 +413,14 @@ func (p *pump) lost(c *parcel, err error, now time.Time) {
 	poison := p.u.trouble.lost(open, c.out.Seq, now)
 	p.u.mu.Unlock()
 	if poison {
-		for _, it := range c.items {
-			p.s.fig.poison.Inc(p.u.Name)
-			p.k.Lose(it, messages.ReasonQuarantine, "the connection ended each time it was sent alone: "+err.Error())
-		}
+		p.poison(c, "the connection ended each time it was sent alone: "+err.Error())
 	}
 }
 
-// note ends the epoch: late failures say nothing any more.
-func (p *pump) note(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.failed == nil {
-		p.failed = err
+// poison puts what a parcel held into the quarantine.
+func (p *pump) poison(c *parcel, why string) {
+	for _, it := range c.items {
+		p.quarantine(it, why)
 	}
 }
 

@@ -38,115 +38,146 @@ func TestSpool_NothingAcknowledgedIsLost(t *testing.T) {
 	}
 }
 
-func flappingRun(t *testing.T, seed uint64) {
+// flapping is one run: a house, its two clouds, and what was acknowledged.
+type flapping struct {
+	*house
+	clouds map[string]*cloud
+	stops  []func() error
+
+	mu      sync.Mutex // guards rng and below
+	failing float64
+	durable map[string]bool
+	dead    *Spool // crashed: what it says is not heard any more
+}
+
+func (f *flapping) chance(p float64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rng.Float64() < p
+}
+
+func (f *flapping) pick(n int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rng.IntN(n)
+}
+
+func (f *flapping) fail(p float64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failing = p
+}
+
+func (f *flapping) disk(p store.FaultPoint, _ uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p != store.FaultCheckpoint && f.rng.Float64() < f.failing {
+		return fmt.Errorf("injected: %w", store.ErrDiskFull)
+	}
+	return nil
+}
+
+func enterFlapping(t *testing.T, seed uint64) *flapping {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	up := []Uplink{
 		{Name: "cloud", Required: true, Enabled: true, Inflight: 1 + rng.IntN(50), Routes: []Route{{Name: "all", From: "#", Form: FormNative, QoS: 1}}},
 		{Name: "plant", Required: true, Enabled: true, StartJitter: 10 * time.Second, Routes: []Route{{Name: "a", From: "a/#", Form: FormInject, QoS: 1}}},
 	}
-	h := &house{t: t, path: filepath.Join(t.TempDir(), "messages.db"), clk: wall{}, rng: rng, max: 1 << 20,
-		cfg: Config{Gateway: "gw-1", Profile: []string{Strict, Balanced}[rng.IntN(2)], Order: []string{LiveFirst, FIFO}[rng.IntN(2)], Uplinks: up}}
-	var mu sync.Mutex
-	chance := func(p float64) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return rng.Float64() < p
-	}
-	pick := func(n int) int {
-		mu.Lock()
-		defer mu.Unlock()
-		return rng.IntN(n)
-	}
-	var failing float64
-	fail := func(p float64) {
-		mu.Lock()
-		defer mu.Unlock()
-		failing = p
-	}
-	disk := func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return rng.Float64() < failing
-	}
-	h.fault = func(p store.FaultPoint, _ uint64) error {
-		if p != store.FaultCheckpoint && disk() {
-			return fmt.Errorf("injected: %w", store.ErrDiskFull)
-		}
-		return nil
-	}
-	h.open()
-	clouds := map[string]*cloud{"cloud": newCloud(t), "plant": newCloud(t)}
-	for _, c := range clouds {
+	f := &flapping{durable: map[string]bool{}, clouds: map[string]*cloud{"cloud": newCloud(t), "plant": newCloud(t)},
+		house: &house{t: t, path: filepath.Join(t.TempDir(), "messages.db"), clk: wall{}, rng: rng, max: 1 << 20,
+			cfg: Config{Gateway: "gw-1", Profile: []string{Strict, Balanced}[rng.IntN(2)], Order: []string{LiveFirst, FIFO}[rng.IntN(2)], Uplinks: up}}}
+	f.fault = f.disk
+	for _, c := range f.clouds {
 		c.lose = func(Outgoing) (arrives, acked, doubled, cut bool) {
-			if chance(.01) {
-				return chance(.5), false, false, true
+			if f.chance(.01) {
+				return f.chance(.5), false, false, true
 			}
-			return true, true, chance(.02), false
+			return true, true, f.chance(.02), false
 		}
 	}
-	drain := func() []func() error {
-		return []func() error{h.drain("cloud", clouds["cloud"]), h.drain("plant", clouds["plant"])}
-	}
-	stops := drain()
-	halt := func() {
-		for _, stop := range stops {
-			if err := stop(); err != nil {
-				t.Error(err)
-			}
+	f.open()
+	f.connect()
+	return f
+}
+
+func (f *flapping) connect() {
+	f.stops = []func() error{f.drain("cloud", f.clouds["cloud"]), f.drain("plant", f.clouds["plant"])}
+}
+
+// halt ends the drains and the connections.
+func (f *flapping) halt() {
+	for _, stop := range f.stops {
+		if err := stop(); err != nil {
+			f.t.Error(err)
 		}
-		for _, c := range clouds {
-			c.cut()
-		}
 	}
-	durable := map[string]bool{}
-	var dead *Spool
-	pad := strings.Repeat("x", 200)
-	for i := range 1500 {
-		name := fmt.Sprint([]string{"a/", "b/"}[pick(2)], i)
-		m := iot.Message{Topic: name, Payload: fmt.Appendf(nil, `{"n":%q,"pad":"%s%d"}`, name, pad, pick(1<<40)), QoS: byte(pick(2)),
-			Origin: iot.Origin{Source: "dev/x"}, Arrived: time.Now()}
-		s := h.s
-		s.Append(m, func(err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil && s != dead {
-				durable[name] = true
-			}
-		})
-		switch n := pick(300); {
-		case n == 0:
-			fail([]float64{0, .5}[pick(2)])
-		case n < 3:
-			c := clouds[[]string{"cloud", "plant"}[n%2]]
-			c.set(!c.up)
-		case n == 3:
-			fail(0)
-			halt()
-			synctest.Wait()
-			mu.Lock()
-			dead = h.s // what it says from now on is not heard any more
-			mu.Unlock()
-			h.crash()
-			stops = drain()
-		default:
-			rest(time.Duration(pick(60)) * time.Millisecond)
-		}
-		h.check()
+	for _, c := range f.clouds {
+		c.cut()
 	}
-	fail(0)
-	for _, c := range clouds {
+}
+
+func (f *flapping) publish(i int) {
+	name := fmt.Sprint([]string{"a/", "b/"}[f.pick(2)], i)
+	m := iot.Message{Topic: name, Payload: fmt.Appendf(nil, `{"n":%q,"pad":"%s%d"}`, name, strings.Repeat("x", 200), f.pick(1<<40)),
+		QoS: byte(f.pick(2)), Origin: iot.Origin{Source: "dev/x"}, Arrived: time.Now()}
+	s := f.s
+	s.Append(m, func(err error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if err == nil && s != f.dead {
+			f.durable[name] = true
+		}
+	})
+}
+
+// stumble lets something happen, mostly time.
+func (f *flapping) stumble() {
+	switch n := f.pick(300); {
+	case n == 0:
+		f.fail([]float64{0, .5}[f.pick(2)])
+	case n < 3:
+		c := f.clouds[[]string{"cloud", "plant"}[n%2]]
+		c.set(!c.up)
+	case n == 3:
+		f.fail(0)
+		f.halt()
+		synctest.Wait()
+		f.mu.Lock()
+		f.dead = f.s
+		f.mu.Unlock()
+		f.crash()
+		f.connect()
+	default:
+		rest(time.Duration(f.pick(60)) * time.Millisecond)
+	}
+}
+
+// heal ends all faults and lets everything come to its end.
+func (f *flapping) heal() {
+	f.fail(0)
+	for _, c := range f.clouds {
 		c.mu.Lock()
 		c.lose = nil
 		c.mu.Unlock()
 		c.set(true)
 	}
 	rest(10 * time.Minute)
-	halt()
-	h.check()
-	for _, u := range h.s.Stats().Uplinks {
-		judgeRun(t, clouds[u.Name], u, durable)
+	f.halt()
+}
+
+func flappingRun(t *testing.T, seed uint64) {
+	f := enterFlapping(t, seed)
+	for i := range 1500 {
+		f.publish(i)
+		f.stumble()
+		f.check()
 	}
-	h.leave()
+	f.heal()
+	f.check()
+	for _, u := range f.s.Stats().Uplinks {
+		judgeRun(t, f.clouds[u.Name], u, f.durable)
+	}
+	f.leave()
 }
 
 // judgeRun finds every durable message at the cloud, or as many losses as there

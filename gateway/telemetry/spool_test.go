@@ -560,6 +560,72 @@ func TestDrain_MessageThatCutsTheLinkIsFoundAndQuarantined(t *testing.T) {
 	})
 }
 
+// One Drain per connection, as the composer does it: the end of the connection
+// ends Drain before the publishes fail.
+func TestDrain_FindsPoisonOverDrainsOfOneConnectionEach(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, c := enter(t, Config{Uplinks: oneUplink}), newCloud(t)
+		h.say("evil", "dev/a", 1, "x")
+		for range 50 {
+			h.say("good", "dev/a", 1, "x")
+		}
+		rest(time.Second)
+		cuts := 0
+		for range 10 {
+			lost := make(chan struct{}, 1)
+			c.lose = func(m Outgoing) (bool, bool, bool, bool) {
+				if strings.HasSuffix(m.Topic, "evil") {
+					cuts++
+					lost <- struct{}{}
+					time.AfterFunc(time.Millisecond, c.cut)
+					return false, false, false, false
+				}
+				return true, true, false, false
+			}
+			stop := h.drain("cloud", c)
+			select {
+			case <-lost:
+			case <-time.After(5 * time.Second):
+			}
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+			rest(time.Second)
+		}
+		h.check()
+		if cuts > 5 || h.s.Stats().Uplinks[0].Pending != 0 || len(c.topics()) != 50 {
+			t.Errorf("%d cuts, %d arrived, stats %+v", cuts, len(c.topics()), h.s.Stats().Uplinks[0])
+		}
+		h.leave()
+	})
+}
+
+func TestDrain_RefusedMessageIsQuarantinedAndTheOthersFlow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h, c := enter(t, Config{Uplinks: oneUplink}), newCloud(t)
+		for _, name := range []string{"a", "no", "b"} {
+			h.say(name, "dev/a", 1, "x")
+		}
+		stop := h.drain("cloud", senderFunc(func(m Outgoing, done func(error)) {
+			if strings.HasSuffix(m.Topic, "/no") {
+				done(fmt.Errorf("topic has a space: %w", ErrRefused))
+				return
+			}
+			c.Publish(m, done)
+		}))
+		rest(time.Minute)
+		h.check()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		quar, _ := h.log.Quarantine(t.Context())
+		if len(c.topics()) != 2 || len(quar) != 1 || !strings.Contains(quar[0].Why, "space") {
+			t.Errorf("arrived %v, quarantine %+v", c.topics(), quar)
+		}
+		h.leave()
+	})
+}
+
 func TestDrain_SilentCloudStallsOnceAndThenGetsOneAtATime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, c := enter(t, Config{Uplinks: oneUplink}), newCloud(t)
