@@ -11,12 +11,14 @@ type Kind int
 
 // The kinds of reserved topic.
 const (
-	Unknown        Kind = iota // starts with `$`, and nobody here serves it
-	ShadowRequest              // get, update or delete of a shadow: clients publish it
-	ShadowAnswer               // accepted, rejected, delta, documents: clients only subscribe
-	BasicIngest                // $aws/rules/<rule>[/rest]
-	LifecycleEvent             // $aws/events/...: clients only subscribe
-	House                      // $GW/...: the gateway's own, clients only subscribe
+	Unknown          Kind = iota // starts with `$`, and nobody here serves it
+	ShadowRequest                // get, update or delete of a shadow: clients publish it
+	ShadowAnswer                 // accepted, rejected, delta, documents: clients only subscribe
+	BasicIngest                  // $aws/rules/<rule>[/rest]
+	LifecycleEvent               // $aws/events/...: clients only subscribe
+	House                        // $GW/...: the gateway's own, clients only subscribe
+	ProvisionRequest             // $aws/certificates/..., $aws/provisioning-templates/...: see ParseProvision
+	ProvisionAnswer              // their answers: clients only subscribe
 )
 
 // Op is an operation of the shadow service.
@@ -51,7 +53,9 @@ type Reserved struct {
 // ClientMayPublish reports whether any client may ever publish to r: what the
 // gateway does not serve, and what only it says, is refused whatever a policy
 // allows (shadow.md section 1, security.md 1.6).
-func (r Reserved) ClientMayPublish() bool { return r.Kind == ShadowRequest || r.Kind == BasicIngest }
+func (r Reserved) ClientMayPublish() bool {
+	return r.Kind == ShadowRequest || r.Kind == BasicIngest || r.Kind == ProvisionRequest
+}
 
 // IsReserved reports whether s starts with `$`.
 func IsReserved(s string) bool { return strings.HasPrefix(s, "$") }
@@ -71,6 +75,11 @@ func ParseReserved(s string) (Reserved, bool) {
 		return Reserved{Kind: LifecycleEvent}, true
 	case strings.HasPrefix(s, "$GW/"):
 		return Reserved{Kind: House}, true
+	}
+	if p, ok := ParseProvision(s); ok && p.Answer == "" {
+		return Reserved{Kind: ProvisionRequest}, true
+	} else if ok {
+		return Reserved{Kind: ProvisionAnswer}, true
 	}
 	return Reserved{Kind: Unknown}, true
 }
