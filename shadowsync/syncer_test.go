@@ -493,3 +493,18 @@ func TestSyncer_TheLimitOfShadowsIsKept(t *testing.T) {
 		}
 	})
 }
+
+func TestSyncer_OneWideFilterFindsShadowsNobodyHereHasSeen(t *testing.T) {
+	inBubble(t, func(c *Config) { c.Wide = true }, func(b *bench) {
+		b.connect()
+		time.Sleep(time.Second)
+		b.sky.write(pump, `{"state":{"desired":{"on":1}}}`)
+		time.Sleep(5 * time.Second)
+		b.agree(t, pump, `{"desired":{"on":1}}`)
+		b.sky.mu.Lock()
+		defer b.sky.mu.Unlock()
+		if _, ok := b.sky.takes["$aws/things/+/shadow/#"]; !ok || len(b.sky.takes) != 1 {
+			t.Errorf("filters %v; want the wide one alone", b.sky.takes)
+		}
+	})
+}
