@@ -153,6 +153,9 @@ log_type error
 user root
 %s`
 
+// peerPrompt turns Nagle's algorithm off.
+const peerPrompt = "set_tcp_nodelay true\n"
+
 // peer starts a Mosquitto on a free port.
 func (b *bench) peer(ctx context.Context, more string) (*target, error) {
 	address, err := freeAddress()

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -122,13 +123,15 @@ func appendBlocks(db *store.DB, ring bool) func(context.Context, int) error {
 // upserts writes a batch of documents as separate writes that are committed
 // together.
 func upserts(db *store.DB) func(context.Context, int) error {
-	data := make([]byte, shadowBytes)
+	var serial uint64
 	return func(_ context.Context, batch int) error {
 		var group sync.WaitGroup
 		var mu sync.Mutex
 		var failed error
 		for i := range batch {
 			group.Add(1)
+			serial++ // SQLite does not write what has not changed
+			data := binary.BigEndian.AppendUint64(make([]byte, shadowBytes-8, shadowBytes), serial)
 			db.WriteAsync("upsert", func(tx *store.Tx) error {
 				_, err := tx.Exec(upsertDoc, fmt.Sprintf("thing-%d", i%docNames), data)
 				return err

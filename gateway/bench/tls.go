@@ -45,7 +45,7 @@ func (b *bench) tls(ctx context.Context) (err error) {
 		}
 	}()
 	if b.mosquito != "" {
-		peer, err := b.peer(ctx, fmt.Sprintf("certfile %s\nkeyfile %s\n", cert, key))
+		peer, err := b.peer(ctx, fmt.Sprintf("certfile %s\nkeyfile %s\n%s", cert, key, peerPrompt))
 		if err != nil {
 			return err
 		}

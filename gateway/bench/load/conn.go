@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,6 +44,9 @@ type Conn struct {
 	reader *Reader
 	// Resumed is the session-present flag of the CONNACK.
 	Resumed bool
+
+	// closing is set when this side ends the connection.
+	closing atomic.Bool
 
 	mu   sync.Mutex
 	wait []byte // to be written
@@ -164,7 +168,14 @@ func (c *Conn) Err() error {
 
 // Read gives the next packet; what waits is sent before the reader waits. It
 // answers nothing by itself.
-func (c *Conn) Read() (Packet, error) { return c.reader.Next() }
+// After Close or Drop it gives net.ErrClosed, whoever was faster to close.
+func (c *Conn) Read() (Packet, error) {
+	p, err := c.reader.Next()
+	if err != nil && c.closing.Load() {
+		err = net.ErrClosed
+	}
+	return p, err
+}
 
 // OnIdle has f called before the connection waits for its peer.
 func (c *Conn) OnIdle(f func()) {
@@ -182,12 +193,16 @@ func (c *Conn) Level() byte { return c.level }
 
 // Close says DISCONNECT and closes.
 func (c *Conn) Close() {
+	c.closing.Store(true)
 	c.send(func(b []byte) []byte { return append(b, Disconnect<<4, 0) })
 	_ = c.net.Close()
 }
 
 // Drop closes without a DISCONNECT.
-func (c *Conn) Drop() { _ = c.net.Close() }
+func (c *Conn) Drop() {
+	c.closing.Store(true)
+	_ = c.net.Close()
+}
 
 // ended reports whether err is the end that this side made.
 func ended(err error) bool { return errors.Is(err, net.ErrClosed) }
