@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -320,8 +322,17 @@ func (r *Registry) DeleteCertificate(ctx context.Context, id string, force bool)
 	})
 }
 
-// Expire removes certificates whose ownership token was not used in time, at
-// most 100 at once, and gives how many.
+// Lease lets Expire remove a certificate after until, whatever is attached to it:
+// for claims that live minutes.
+func (r *Registry) Lease(ctx context.Context, id string, until time.Time) error {
+	return r.db.Write(ctx, "registry lease certificate", func(tx *store.Tx) error {
+		_, err := tx.Exec(table.InsertClaim, "lease "+id, id, until.UnixMilli())
+		return err
+	})
+}
+
+// Expire removes certificates whose ownership token was not used in time and
+// those whose lease is over, at most 100 at once, and gives how many.
 func (r *Registry) Expire(ctx context.Context) (n int, err error) {
 	var gone []string
 	err = r.db.Write(ctx, "registry expire claims", func(tx *store.Tx) error {
@@ -331,22 +342,39 @@ func (r *Registry) Expire(ctx context.Context) (n int, err error) {
 			return err
 		}
 		for _, claim := range stale {
-			c, err := certificateOf(tx, claim[1])
-			if err == nil && c.Status == Pending {
-				gone = append(gone, c.ID)
-				err = exec(tx, []string{table.DeleteCertificate}, c.ID)
-			}
-			if err != nil && iot.CodeOf(err) != iot.NotFound {
+			removed, err := expire(tx, claim[0], claim[1])
+			if err != nil {
 				return err
 			}
-			if _, err := tx.Exec(table.DeleteClaim, claim[0]); err != nil {
-				return err
+			if removed {
+				gone = append(gone, claim[1])
 			}
 		}
 		return nil
 	})
+	if err != nil {
+		return 0, fmt.Errorf("registry expire claims: %w", err)
+	}
 	for _, id := range gone {
 		r.tell(Change{CertificateChange, id})
 	}
-	return len(gone), err
+	return len(gone), nil
+}
+
+// expire removes a claim and the certificate that waits or was lent.
+func expire(tx *store.Tx, token, id string) (removed bool, err error) {
+	if _, err := tx.Exec(table.DeleteClaim, token); err != nil {
+		return false, err
+	}
+	c, err := certificateOf(tx, id)
+	if iot.CodeOf(err) == iot.NotFound {
+		return false, nil
+	}
+	if err != nil || c.Status != Pending && !strings.HasPrefix(token, "lease ") {
+		return false, err
+	}
+	if err := exec(tx, []string{table.DeleteCertificate, table.DeleteThingsOf}, id); err != nil {
+		return false, err
+	}
+	return true, exec(tx, []string{table.DeleteTargets, table.DeleteTags}, CertificateTarget(id))
 }

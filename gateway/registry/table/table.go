@@ -188,6 +188,7 @@ CREATE TABLE setting(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT
 	SelectTargets       = `SELECT target FROM policy_target WHERE policy = ? AND target > ? ORDER BY target LIMIT ?`
 	InsertPrincipal     = `INSERT INTO principal_thing(principal, thing, exclusive) VALUES(?, ?, ?) ON CONFLICT(principal, thing) DO UPDATE SET exclusive = excluded.exclusive`
 	DeletePrincipal     = `DELETE FROM principal_thing WHERE principal = ? AND thing = ?`
+	DeleteThingsOf      = `DELETE FROM principal_thing WHERE principal = ?`
 	CountPrincipals     = `SELECT count(*) FROM principal_thing WHERE thing = ?`
 	CountThingsOf       = `SELECT count(*) FROM principal_thing WHERE principal = ?`
 	SelectPrincipals    = `SELECT principal, exclusive FROM principal_thing WHERE thing = ? AND principal > ? ORDER BY principal LIMIT ?`
