@@ -21,7 +21,7 @@ type files struct {
 	// volatile says why the files lie in memory; nil when they are where they
 	// should be.
 	volatile error
-	// salvaged is set when the message log was damaged and begun anew.
+	// salvaged is set when the message log was damaged and had to be salvaged.
 	salvaged bool
 	// scratch is the folder of volatile files, removed at the end.
 	scratch string
@@ -61,8 +61,8 @@ func memoryFolder() string {
 	return os.TempDir()
 }
 
-// openIn opens the files in one folder. A message log that SQLite refuses is
-// set aside and begun anew: it never takes the state with it.
+// openIn opens the files in one folder. A damaged message log is set aside and
+// salvaged (package messages): it never takes the state with it.
 func (g *Gateway) openIn(ctx context.Context, dir string) (*files, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -72,8 +72,12 @@ func (g *Gateway) openIn(ctx context.Context, dir string) (*files, error) {
 	if f.state, err = g.open(ctx, dir, "state.db", shadow.Schema(), registry.Schema(), memorySchema()); err != nil {
 		return nil, err
 	}
-	if f.messages, f.salvaged, err = g.openMessages(ctx, dir); err != nil {
+	var opened messages.Opened
+	if f.messages, opened, err = messages.Open(ctx, g.options(dir, "messages.db")); err != nil {
 		return nil, errors.Join(err, f.close())
+	}
+	if f.salvaged = opened.SetAside != ""; f.salvaged {
+		g.log.Error("the message log was damaged and has been salvaged", "aside", opened.SetAside, "blocks", opened.Blocks, "messages", opened.Records)
 	}
 	if f.tables, err = g.open(ctx, dir, "tables.db"); err != nil {
 		return nil, errors.Join(err, f.close())
@@ -82,28 +86,18 @@ func (g *Gateway) openIn(ctx context.Context, dir string) (*files, error) {
 }
 
 func (g *Gateway) open(ctx context.Context, dir, name string, schemas ...store.Schema) (*store.DB, error) {
+	return store.Open(ctx, g.options(dir, name, schemas...))
+}
+
+func (g *Gateway) options(dir, name string, schemas ...store.Schema) store.Options {
 	durability := store.Full
 	if g.cfg.Storage.Durability == config.DurabilityNormal {
 		durability = store.Normal
 	}
-	return store.Open(ctx, store.Options{
+	return store.Options{
 		Path: filepath.Join(dir, name), Durability: durability, Schemas: schemas,
 		Metrics: g.metrics, Log: g.log, Clock: g.env.Clock,
-	})
-}
-
-func (g *Gateway) openMessages(ctx context.Context, dir string) (db *store.DB, salvaged bool, err error) {
-	db, err = g.open(ctx, dir, "messages.db", messages.Schema())
-	if !errors.Is(err, store.ErrCorrupt) {
-		return db, false, err
 	}
-	aside, setErr := store.SetAside(filepath.Join(dir, "messages.db"))
-	if setErr != nil {
-		return nil, false, errors.Join(err, setErr)
-	}
-	g.log.Error("the message log was damaged and is begun anew", "err", err, "aside", aside)
-	db, err = g.open(ctx, dir, "messages.db", messages.Schema())
-	return db, true, err
 }
 
 // close finishes what is queued and closes the files.

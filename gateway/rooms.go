@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"math"
 
 	"github.com/tidehold/tidehold/gateway/broker"
 	"github.com/tidehold/tidehold/gateway/console"
@@ -132,8 +133,11 @@ func (g *Gateway) rulesConfig() rules.Config {
 // messagesConfig bounds the message log by the file and by its file system.
 func (g *Gateway) messagesConfig() messages.Config {
 	limit := g.cfg.Telemetry.Store.MaxBytes
-	if limit < 0 {
+	switch {
+	case limit < 0:
 		limit = autoSpoolBytes(g.cfg.Storage.Dir)
+	case limit == 0: // none
+		limit = math.MaxInt64
 	}
 	return messages.Config{MaxBytes: limit}
 }

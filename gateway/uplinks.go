@@ -245,8 +245,11 @@ type sender struct{ link *uplink.Link }
 // Publish hands a message to the link.
 func (s sender) Publish(m telemetry.Outgoing, done func(error)) {
 	s.link.Publish(uplink.Outgoing{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain}, func(err error) {
-		if errors.Is(err, uplink.ErrOffline) {
-			err = telemetry.ErrOffline
+		switch {
+		case errors.Is(err, uplink.ErrRefused):
+			err = fmt.Errorf("%w: %w", telemetry.ErrRefused, err)
+		case errors.Is(err, uplink.ErrOffline), errors.Is(err, uplink.ErrBusy):
+			err = telemetry.ErrOffline // nothing was sent
 		}
 		done(err)
 	})

@@ -180,7 +180,8 @@ func (c *Client) take(fits func(Message) bool, d time.Duration) (Message, bool) 
 		c.mu.Lock()
 		for i, m := range c.heard {
 			if fits(m) {
-				c.heard = append(c.heard[:i:i], c.heard[i+1:]...)
+				copy(c.heard[1:i+1], c.heard[:i])
+				c.heard = c.heard[1:]
 				c.mu.Unlock()
 				return m, true
 			}

@@ -133,10 +133,8 @@ func StartMosquitto(t testing.TB) *Mosquitto {
 	}
 	dir, port := t.TempDir(), FreePort(t)
 	m := &Mosquitto{t: t, config: filepath.Join(dir, "mosquitto.conf"), Address: fmt.Sprintf("127.0.0.1:%d", port)}
-	// autosave_on_changes with an interval of 1 writes its database at every
-	// change: a killed Mosquitto then forgets nothing that it acknowledged.
 	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
-		"autosave_on_changes true\nautosave_interval 1\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", port, dir)
+		"autosave_interval 0\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", port, dir)
 	if err := os.WriteFile(m.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +160,18 @@ func (m *Mosquitto) Start() {
 	}
 	m.process = Start(m.t, path, "-c", m.config)
 	Eventually(m.t, "mosquitto listens on "+m.Address, func() bool { return Listening(m.Address) })
+}
+
+// Save makes it write its database now: sessions and subscriptions of this
+// moment outlive every kill. Messages need no saving as long as their
+// subscriber is connected: they are in its socket before the PUBACK leaves.
+func (m *Mosquitto) Save() {
+	m.t.Helper()
+	m.process.Signal(syscall.SIGUSR1)
+	Eventually(m.t, "mosquitto has saved", func() bool {
+		_, err := os.Stat(filepath.Join(filepath.Dir(m.config), "mosquitto.db"))
+		return err == nil
+	})
 }
 
 // Kill ends it by SIGKILL.
