@@ -191,7 +191,7 @@ func (c *client) admitted(pk *packets.Packet) *refusal {
 	if err := b.auth.Connect(&c.public, pk.Connect.Password); err != nil {
 		b.gate.Failed(c.address, time.Now())
 		b.count.failures.Inc(c.public.Listener, "connect")
-		b.denied("connect", c, "", err)
+		b.denied("connect")
 		b.emit(lifecycle.ConnectFailed(c.subject(), b.clk.Now()))
 		return &refusal{code: denialCode(err), reason: "denied", text: iot.MessageOf(err)}
 	}
@@ -208,7 +208,11 @@ func (c *client) admitted(pk *packets.Packet) *refusal {
 		code = denialCode(err)
 	}
 	if err != nil {
-		b.denied("will", c, will.Topic, err)
+		if no != nil {
+			b.refused("will", c, will.Topic, err)
+		} else {
+			b.denied("will")
+		}
 		b.emit(lifecycle.ConnectFailed(c.subject(), b.clk.Now()))
 		return &refusal{code: code, reason: "will", text: err.Error()}
 	}

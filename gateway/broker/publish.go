@@ -158,7 +158,11 @@ func denialCode(err error) byte {
 // the connection, `lenient` drops the message. A full retained store is no
 // offence: MQTT 5 is told so, and the connection stays.
 func (c *client) deny(fh packets.FixedHeader, id uint16, code byte, err error) *ending {
-	c.b.denied("publish", c, c.topic.name, err)
+	if c.topic.refusal != nil {
+		c.b.refused("publish", c, c.topic.name, err)
+	} else {
+		c.b.denied("publish")
+	}
 	lenient := c.b.cfg.OnDenied == "lenient" || err == errRetainedFull
 	answer := code
 	if c.version < 5 {

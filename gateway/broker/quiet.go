@@ -41,8 +41,13 @@ func (q *quiet) pass(key string, now time.Time) (missed int, ok bool) {
 	return missed, true
 }
 
-// denied counts a refusal and logs it, rate limited (security.md 1.6).
-func (b *Broker) denied(action string, c *client, resource string, err error) {
+// denied counts a refusal of the Authorizer, which has logged it and knows the
+// policy behind it.
+func (b *Broker) denied(action string) { b.count.denied.Inc(action) }
+
+// refused counts a refusal by a rule of the broker and logs it, rate limited
+// (security.md 1.6).
+func (b *Broker) refused(action string, c *client, resource string, err error) {
 	b.count.denied.Inc(action)
 	missed, ok := b.denials.pass(string(c.public.ID)+"\x00"+action+"\x00"+resource, time.Now())
 	if ok {

@@ -91,7 +91,7 @@ func (c *client) judge(sub packets.Subscription) request {
 	}
 	if err := c.b.auth.Subscribe(&c.public, f.text); err != nil {
 		q.code = denialCode(err)
-		c.b.denied("subscribe", c, f.text, err)
+		c.b.denied("subscribe")
 		return q
 	}
 	q.code = q.opt.qos
