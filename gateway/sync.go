@@ -15,15 +15,29 @@ import (
 	"github.com/tidehold/tidehold/gateway/uplink"
 	"github.com/tidehold/tidehold/gateway/uplink/profile"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/plain"
 	"github.com/tidehold/tidehold/shadowsync/selection"
 )
 
-// newSyncer builds the sync of one uplink in mode service and ties it to the
-// link and to the shadow service.
-func (g *Gateway) newSyncer(ctx context.Context, cfg config.Uplink, u *uplinkRoom, h *house, figures *shadowsync.Figures) (*shadowsync.Syncer, error) {
-	if cfg.Shadows.Mode != config.ModeService {
-		return nil, fmt.Errorf("shadows.mode %q is not available in this version (use service, or leave shadows out)", cfg.Shadows.Mode)
+// syncFigures are the metrics of all syncs of a gateway.
+type syncFigures struct {
+	service *shadowsync.Figures
+	plain   *plain.Figures
+}
+
+// addSync builds the sync of one uplink and ties it to the link and to the
+// shadow service: mode service for an upstream with shadows of its own, mode
+// plain for one that only keeps messages.
+func (g *Gateway) addSync(ctx context.Context, cfg config.Uplink, u *uplinkRoom, h *house, f syncFigures) (err error) {
+	if cfg.Shadows.Mode == config.ModePlain {
+		u.carrier, err = g.newCarrier(cfg, u, h, f.plain)
+		return err
 	}
+	u.syncer, err = g.newSyncer(ctx, cfg, u, h, f.service)
+	return err
+}
+
+func (g *Gateway) newSyncer(ctx context.Context, cfg config.Uplink, u *uplinkRoom, h *house, figures *shadowsync.Figures) (*shadowsync.Syncer, error) {
 	s, err := shadowsync.New(g.syncConfig(cfg, u), localShadows{h.shadows}, syncLink{u.link}, g.env.Clock, g.ids, figures, g.log)
 	if err != nil {
 		return nil, err
@@ -39,6 +53,22 @@ func (g *Gateway) newSyncer(ctx context.Context, cfg config.Uplink, u *uplinkRoo
 		}
 	})
 	return s, nil
+}
+
+// newCarrier builds the sync with a plain broker: the gateway is the only
+// authority, the upstream holds retained copies and carries requests.
+func (g *Gateway) newCarrier(cfg config.Uplink, u *uplinkRoom, h *house, figures *plain.Figures) (*plain.Carrier, error) {
+	c, err := plain.New(plain.Config{
+		Uplink: cfg.Name, Root: cfg.Shadows.Root, For: g.selection(cfg).For, Limits: g.shadowConfig().Limits,
+		MaxPerSecond: cfg.Shadows.MaxPerSecond,
+	}, localShadows{h.shadows}, plainLink{u.link}, g.env.Clock, figures, g.log)
+	if err != nil {
+		return nil, err
+	}
+	u.link.OnOnline(func(_ bool, epoch uint64) { c.Online(epoch) })
+	u.link.OnOffline(func(error) { c.Offline() })
+	h.shadows.Watch(func(change shadow.Change) { c.Hint(change.Key) })
+	return c, nil
 }
 
 // syncConfig translates `uplinks[].shadows`.
@@ -98,13 +128,17 @@ type localShadows struct{ service *shadow.Service }
 // Snapshot reads document and record of one shadow as of one commit.
 func (l localShadows) Snapshot(ctx context.Context, key iot.ShadowKey, uplink string) (shadowsync.Snapshot, error) {
 	s, err := l.service.Snapshot(ctx, key, uplink)
-	return shadowsync.Snapshot{Doc: s.Doc, Version: s.Version, Record: s.Record}, err
+	return snapshotOf(s), err
 }
 
 // Commit does one step of a sync in one transaction.
 func (l localShadows) Commit(ctx context.Context, key iot.ShadowKey, uplink string, w shadowsync.Write) (shadowsync.Snapshot, error) {
 	s, err := l.service.Commit(ctx, key, uplink, shadow.SyncCommit{IfVersion: w.IfVersion, Delete: w.Delete, Update: w.Update, Record: w.Record})
-	return shadowsync.Snapshot{Doc: s.Doc, Version: s.Version, Record: s.Record}, err
+	return snapshotOf(s), err
+}
+
+func snapshotOf(s shadow.Snapshot) shadowsync.Snapshot {
+	return shadowsync.Snapshot{Doc: s.Doc, Version: s.Version, Deleted: s.Deleted, DeletedAt: s.DeletedAt, Record: s.Record}
 }
 
 // Each calls f with every shadow and tombstone, and with every record of the
@@ -137,4 +171,17 @@ func (s syncLink) Publish(name string, payload []byte, done func(error)) {
 // Subscribe takes what comes down under filter.
 func (s syncLink) Subscribe(filter topic.Filter, take func(iot.Message, func())) {
 	s.link.Subscribe(string(filter), 1, take)
+}
+
+// plainLink is the uplink as sync with a plain broker needs it.
+type plainLink struct{ link *uplink.Link }
+
+// Publish sends an answer or a retained document upstream.
+func (p plainLink) Publish(name string, payload []byte, retain bool, done func(error)) {
+	p.link.Publish(uplink.Outgoing{Topic: name, Payload: payload, QoS: 1, Retain: retain}, done)
+}
+
+// Subscribe takes what comes down under filter.
+func (p plainLink) Subscribe(filter topic.Filter, take func(iot.Message, func())) {
+	p.link.Subscribe(string(filter), 1, take)
 }

@@ -16,15 +16,17 @@ import (
 	"github.com/tidehold/tidehold/gateway/topic/template"
 	"github.com/tidehold/tidehold/gateway/uplink"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/plain"
 )
 
 // uplinkRoom is one upstream: its link, the drain of the spool, the sync of
 // shadows and the commands that come down.
 type uplinkRoom struct {
-	name   string
-	link   *uplink.Link
-	spool  *telemetry.Spool
-	syncer *shadowsync.Syncer // nil: no shadow is synced
+	name    string
+	link    *uplink.Link
+	spool   *telemetry.Spool
+	syncer  *shadowsync.Syncer // nil: no shadow is synced in mode service
+	carrier *plain.Carrier     // nil: none in mode plain
 
 	mu      sync.Mutex
 	online  chan struct{} // closed while the link is online
@@ -33,7 +35,8 @@ type uplinkRoom struct {
 
 // newUplinks builds every enabled uplink.
 func (g *Gateway) newUplinks(ctx context.Context, h *house, mem memory) ([]*uplinkRoom, error) {
-	figures, synced := uplink.NewFigures(g.metrics), shadowsync.NewFigures(g.metrics)
+	figures := uplink.NewFigures(g.metrics)
+	synced := syncFigures{shadowsync.NewFigures(g.metrics), plain.NewFigures(g.metrics)}
 	var all []*uplinkRoom
 	for _, cfg := range g.cfg.Uplinks {
 		if !cfg.Enabled {
@@ -41,7 +44,7 @@ func (g *Gateway) newUplinks(ctx context.Context, h *house, mem memory) ([]*upli
 		}
 		u, err := g.newUplink(cfg, h, mem, figures)
 		if err == nil && cfg.Shadows != nil {
-			u.syncer, err = g.newSyncer(ctx, cfg, u, h, synced)
+			err = g.addSync(ctx, cfg, u, h, synced)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("uplink %q: %w", cfg.Name, err)
@@ -203,6 +206,9 @@ func (u *uplinkRoom) runners() []runner {
 	all := []runner{{"uplink/" + u.name, u.link.Run}, {"drain/" + u.name, u.drain}}
 	if u.syncer != nil {
 		all = append(all, runner{"sync/" + u.name, u.syncer.Run})
+	}
+	if u.carrier != nil {
+		all = append(all, runner{"sync/" + u.name, u.carrier.Run})
 	}
 	return all
 }

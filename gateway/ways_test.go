@@ -219,6 +219,31 @@ func TestWayF_AWishOfTheCloudReachesThePinAndComesBack(t *testing.T) {
 	})
 }
 
+// TestWayF_APlainBrokerCarriesWishesAndCopies does the same with a real
+// Mosquitto: a retained wish from before the gateway came, the retained copy,
+// and a request with its answer.
+func TestWayF_APlainBrokerCarriesWishesAndCopies(t *testing.T) {
+	upstream := gwtest.StartMosquitto(t)
+	app := gwtest.Connect(t, upstream.Address, "app", gwtest.ClientOptions{})
+	app.Subscribe("shadow/gw/#")
+	if err := app.TryPublishRetain("shadow/gw/fan-1/~/want/app", []byte(`{"state":{"desired":{"on":true}},"clientToken":"w1"}`), 1, true); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "gw", board+fmt.Sprintf(`uplinks:
+  - {name: plant, profile: mosquitto, endpoint: "tcp://%s", shadows: {}}
+`, upstream.Address))
+	app.Await("the copy says that the fan runs", func(m gwtest.Message) bool {
+		var d struct {
+			State struct{ Reported struct{ On bool } }
+		}
+		return m.Topic == "shadow/gw/fan-1/~/doc" && json.Unmarshal(m.Payload, &d) == nil && d.State.Reported.On
+	})
+	app.Publish("shadow/gw/fan-1/~/update", `{"state":{"desired":{"on":false}},"clientToken":"r1"}`, 1)
+	app.Await("the answer to the request", func(m gwtest.Message) bool {
+		return m.Topic == "shadow/gw/fan-1/~/update/accepted" && strings.Contains(string(m.Payload), `"clientToken":"r1"`)
+	})
+}
+
 func TestWayF_CommandsComeDownOnce(t *testing.T) {
 	upstream := gwtest.StartMosquitto(t)
 	address := start(t, "gw", board+fmt.Sprintf(`uplinks:
