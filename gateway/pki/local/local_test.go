@@ -1,0 +1,285 @@
+package local
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/ids"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/pki"
+)
+
+// world is what a keeper sees of the host.
+type world struct {
+	clock.Fixed
+	names pki.Names
+}
+
+func open(t testing.TB, dir string, w *world) *Keeper {
+	t.Helper()
+	k, err := Open(Config{Dir: dir, Gateway: "gw", Names: func() pki.Names { return w.names }}, w, ids.New(rand.Reader), metrics.New(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func today() *world {
+	return &world{clock.Fixed{Wall: time.Now()}, pki.Names{DNS: []string{"gw.local"}}}
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOpen_MakesTheAuthorityOnceWithPrivateKeys(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pki")
+	k := open(t, dir, today())
+	for _, name := range append(pki.Files(), serverKey) {
+		info, err := os.Stat(filepath.Join(dir, name))
+		ok(t, err)
+		if strings.HasSuffix(name, ".key") && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", name, info.Mode())
+		}
+	}
+	again := open(t, dir, today())
+	if string(again.RootPEM()) != string(k.RootPEM()) || string(again.current.Load().Certificate[0]) != string(k.current.Load().Certificate[0]) {
+		t.Error("the second start made another authority or server certificate")
+	}
+	ok(t, os.Remove(filepath.Join(dir, pki.RootKey)))
+	if _, err := Open(k.cfg, today(), ids.New(rand.Reader), metrics.New(), nil); err == nil || !strings.Contains(err.Error(), pki.RootKey) {
+		t.Errorf("without %s: %v", pki.RootKey, err)
+	}
+}
+
+func TestFloor_AClockOf1970IsNotBelieved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pki")
+	k := open(t, dir, today())
+	k.stamp()
+	w := &world{clock.Fixed{Wall: time.Unix(0, 0), Unsynched: true}, pki.Names{DNS: []string{"gw.local"}}}
+	k = open(t, dir, w)
+	if since := time.Since(k.Moment().Time()); since > time.Minute || since < -time.Minute {
+		t.Errorf("the time is %v", k.Moment().Time())
+	}
+	w.names.DNS = append(w.names.DNS, "new.local")
+	ok(t, k.Refresh())
+	if leaf := k.server.Load().Chain[0]; leaf.NotBefore.Before(time.Now().Add(-2*time.Hour)) || leaf.NotAfter.Before(time.Now()) {
+		t.Errorf("made from %v to %v", leaf.NotBefore, leaf.NotAfter)
+	}
+}
+
+// server echoes on a TLS listener.
+func server(t testing.TB, cfg *tls.Config) string {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
+	ok(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.Copy(c, c); c.Close() }()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// echo sends a byte and waits for it.
+func echo(c net.Conn) error {
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Write([]byte{1}); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, 1))
+	return err
+}
+
+func (k *Keeper) client(certificates ...tls.Certificate) *tls.Config {
+	roots := x509.NewCertPool()
+	roots.AddCert(k.Authority().Root())
+	return &tls.Config{RootCAs: roots, ServerName: "gw.local", Certificates: certificates, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
+}
+
+func dial(address string, cfg *tls.Config) (*tls.Conn, error) {
+	c, err := tls.Dial("tcp", address, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return c, echo(c)
+}
+
+func selfSigned(t testing.TB, key crypto.Signer) tls.Certificate {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "dev"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	ok(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func TestTLS_AResumedSessionOfARevokedCertificateIsRefused(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		k := open(t, t.TempDir(), today())
+		var revoked atomic.Bool
+		admit := func(_ context.Context, chain []*x509.Certificate) error {
+			if len(chain) == 0 || revoked.Load() {
+				return iot.Errorf(iot.Unauthorized, "revoked")
+			}
+			return nil
+		}
+		address := server(t, k.TLS(Listener{Protocols: []string{"mqtt", "x-amzn-mqtt-ca"}, Admit: admit}))
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		ok(t, err)
+		cfg := k.client(selfSigned(t, key))
+		cfg.MaxVersion = version
+		for i := range 2 {
+			c, err := dial(address, cfg)
+			ok(t, err)
+			if resumed := c.ConnectionState().DidResume; resumed != (i == 1) {
+				t.Errorf("TLS %x, connection %d: resumed %v", version, i, resumed)
+			}
+			c.Close()
+		}
+		revoked.Store(true)
+		if _, err := dial(address, cfg); err == nil {
+			t.Errorf("TLS %x: a revoked client came back", version)
+		}
+	}
+}
+
+func TestTLS_TheServerCertificateIsSwappedUnderLiveConnections(t *testing.T) {
+	w := today()
+	k := open(t, t.TempDir(), w)
+	address := server(t, k.TLS(Listener{}))
+	var live []*tls.Conn
+	for range 100 {
+		c, err := dial(address, k.client())
+		ok(t, err)
+		live = append(live, c)
+	}
+	before := live[0].ConnectionState().PeerCertificates[0].SerialNumber
+	w.names.DNS = []string{"gw.local", "other.local"}
+	ok(t, k.Refresh())
+	for i, c := range live {
+		if err := echo(c); err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		c.Close()
+	}
+	cfg := k.client()
+	cfg.ServerName = "other.local"
+	c, err := dial(address, cfg)
+	ok(t, err)
+	if c.ConnectionState().PeerCertificates[0].SerialNumber.Cmp(before) == 0 {
+		t.Error("a new connection sees the old certificate")
+	}
+	c.Close()
+}
+
+func TestTLS_KeysOfAllKindsConnectAndWeakOnesDoNot(t *testing.T) {
+	k := open(t, t.TempDir(), today())
+	verdicts := make(chan error, 10)
+	address := server(t, k.TLS(Listener{Admit: func(_ context.Context, chain []*x509.Certificate) error {
+		err := pki.CheckCertificate(chain[0])
+		verdicts <- err
+		return err
+	}}))
+	rsa2048, err := rsa.GenerateKey(rand.Reader, 2048)
+	ok(t, err)
+	p256, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	for name, key := range map[string]crypto.Signer{"rsa2048": rsa2048, "p256": p256, "p384": p384, "ed25519": ed} {
+		if c, err := dial(address, k.client(selfSigned(t, key))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else {
+			c.Close()
+		}
+		<-verdicts
+	}
+	if _, err := dial(address, k.client()); err == nil {
+		t.Error("a client without certificate came in")
+	}
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("openssl is not installed")
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	ok(t, os.WriteFile(ca, k.RootPEM(), 0o644))
+	for name, c := range map[string]struct {
+		args string
+		in   bool
+	}{
+		"rsa1024": {"-newkey rsa:1024", false}, "sha1": {"-newkey rsa:2048 -sha1", false}, "rsa2048": {"-newkey rsa:2048", true},
+	} {
+		dir := t.TempDir()
+		args := append([]string{"req", "-x509", "-nodes", "-subj", "/CN=x", "-keyout", dir + "/k", "-out", dir + "/c"}, strings.Fields(c.args)...)
+		if out, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		client := exec.Command(openssl, "s_client", "-connect", address, "-servername", "gw.local", "-verify_hostname", "gw.local", "-verify_return_error",
+			"-CAfile", ca, "-cert", dir+"/c", "-key", dir+"/k", "-cipher", "DEFAULT@SECLEVEL=0", "-quiet", "-no_ign_eof")
+		client.Stdin = strings.NewReader("hello\n")
+		out, err := client.CombinedOutput()
+		// The client may end before it reads the alert: the server's word counts.
+		if verdict := <-verdicts; (verdict == nil) != c.in || c.in && err != nil {
+			t.Errorf("openssl with %s: %v, %v\n%s", name, verdict, err, out)
+		}
+	}
+}
+
+func TestRefresh_ABadCustomPairKeepsTheOldOne(t *testing.T) {
+	w := today()
+	k := open(t, t.TempDir(), w)
+	old := k.current.Load()
+	k.cfg.Custom = func() ([]byte, []byte, error) { return []byte("x"), []byte("y"), nil }
+	if err := k.Refresh(); err == nil || k.current.Load() != old {
+		t.Errorf("bad pair: %v", err)
+	}
+	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	pair := selfSigned(t, key)
+	leaf, _ := x509.ParseCertificate(pair.Certificate[0])
+	_, keyPEM, err := pki.EncodeServer(&pki.Server{Chain: []*x509.Certificate{leaf}, Key: key})
+	ok(t, err)
+	k.cfg.Custom = func() ([]byte, []byte, error) { return pki.EncodeCertificate(leaf), keyPEM, nil }
+	ok(t, k.Refresh())
+	if string(k.current.Load().Certificate[0]) != string(leaf.Raw) {
+		t.Error("the custom certificate is not served")
+	}
+}
+
+func TestSystemNames_HoldLoopbackAndTheHost(t *testing.T) {
+	names := SystemNames([]string{"extra.lan"})
+	if len(names.DNS) < 2 || len(names.Addresses) < 2 {
+		t.Errorf("names %+v", names)
+	}
+	for _, a := range names.Addresses {
+		if a.IsLinkLocalUnicast() {
+			t.Errorf("%v is link-local", a)
+		}
+	}
+}
