@@ -271,8 +271,19 @@ func (s *Server) publish(a api, r *http.Request) (any, error) {
 	return map[string]string{"message": "OK", "traceId": ""}, nil
 }
 
-func (s *Server) uplinks(api, *http.Request) (any, error) {
-	return append([]UplinkStatus{}, s.services.Uplinks.UplinkStatus()...), nil
+// uplinks answers with all uplinks, or with the one that is named.
+func (s *Server) uplinks(_ api, r *http.Request) (any, error) {
+	all := append([]UplinkStatus{}, s.services.Uplinks.UplinkStatus()...)
+	name := r.URL.Query().Get("name")
+	if name == "" {
+		return all, nil
+	}
+	for _, u := range all {
+		if u.Name == name {
+			return []UplinkStatus{u}, nil
+		}
+	}
+	return nil, iot.Errorf(iot.NotFound, "uplink %q does not exist", name)
 }
 
 func (s *Server) moveUplink(_ api, r *http.Request) (any, error) {

@@ -177,7 +177,7 @@ func TestSocket_BadInputIsAClearRefusal(t *testing.T) {
 		{"GET", "/things/a%20b/shadow", "", 400}, {"POST", "/topics/a%2F%23", "", 400}, {"POST", "/topics/$aws/things/t/shadow/update/accepted", "", 403},
 		{"POST", "/topics/t?qos=2", "", 400}, {"GET", "/api/things/shadow/ListNamedShadowsForThing/t?pageSize=0", "", 400},
 		{"POST", "/things/pump/shadow", strings.Repeat("x", BodyBytesMax+1), 413}, {"PUT", "/tidehold/v1/sim/climate", "{", 400},
-		{"POST", "/tidehold/v1/uplinks/cut?name=moon", "", 404}, {"POST", "/tidehold/v1/uplinks/burn", "", 404}, {"GET", "/nowhere", "", 404},
+		{"POST", "/tidehold/v1/uplinks/cut?name=moon", "", 404}, {"GET", "/tidehold/v1/uplinks?name=moon", "", 404}, {"POST", "/tidehold/v1/uplinks/burn", "", 404}, {"GET", "/nowhere", "", 404},
 	} {
 		if status, body, _ := ask(t, c, bad.method, "http://x"+bad.path, bad.body); status != bad.want {
 			t.Errorf("%s %s: %d %s, want %d", bad.method, bad.path, status, body, bad.want)

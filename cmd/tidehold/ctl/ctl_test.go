@@ -121,6 +121,7 @@ func TestVerbs_AskTheRightPath(t *testing.T) {
 		{[]string{"uplink", "cut", "cloud"}, "POST /tidehold/v1/uplinks/cut?name=cloud"},
 		{[]string{"uplink", "restore"}, "POST /tidehold/v1/uplinks/restore"},
 		{[]string{"uplink", "status"}, "GET /tidehold/v1/uplinks"},
+		{[]string{"uplink", "status", "cloud"}, "GET /tidehold/v1/uplinks?name=cloud"},
 		{[]string{"spool", "stats"}, "GET /tidehold/v1/spool"},
 		{[]string{"sim", "get", "climate", "temperature"}, "GET /tidehold/v1/sim/climate?quantity=temperature"},
 		{[]string{"sim", "set", "climate", "temperature", "31.5"}, `PUT /tidehold/v1/sim/climate {"quantity":"temperature","value":"31.5"}`},

@@ -122,18 +122,21 @@ func requestDocument(in io.Reader, text string) ([]byte, error) {
 }
 
 func (o *options) uplink() *cobra.Command {
+	path := func(verb string, args []string) string {
+		p := "/tidehold/v1/uplinks" + verb
+		if len(args) == 1 {
+			p += "?name=" + url.QueryEscape(args[0])
+		}
+		return p
+	}
 	move := func(use, short string) *cobra.Command {
 		return verb(use+" [NAME]", short, cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
-			path := "/tidehold/v1/uplinks/" + use
-			if len(args) == 1 {
-				path += "?name=" + url.QueryEscape(args[0])
-			}
-			return o.run(cmd, "POST", path, nil, drawUplinks)
+			return o.run(cmd, "POST", path("/"+use, args), nil, drawUplinks)
 		})
 	}
 	return group("uplink", "Links to the upstream brokers",
-		verb("status [NAME]", "State of the links", cobra.MaximumNArgs(1), func(cmd *cobra.Command, _ []string) error {
-			return o.run(cmd, "GET", "/tidehold/v1/uplinks", nil, drawUplinks)
+		verb("status [NAME]", "State of the links", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd, "GET", path("", args), nil, drawUplinks)
 		}),
 		move("cut", "Hold a link down until restore or restart"),
 		move("restore", "Let a cut link connect again, at once"))
