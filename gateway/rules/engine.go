@@ -2,137 +2,311 @@ package rules
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/rules/action"
+	"github.com/tidehold/tidehold/gateway/rules/folder"
+	"github.com/tidehold/tidehold/gateway/rules/table"
 	"github.com/tidehold/tidehold/gateway/store"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
-const (
-	// QueueMax is how many messages may wait for one rule.
-	QueueMax = 1000
-	// HopsMax is how many rules a message may pass through.
-	HopsMax = 8
+// The rooms that actions reach; see package action.
+type (
+	Publisher = action.Publisher
+	Shadows   = action.Shadows
+	Forwarder = action.Forwarder
+	Devices   = action.Devices
+	Functions = action.Functions
+	Upstream  = action.Upstream
 )
 
-// Publisher takes a message that a rule made into the house, by the same way
-// as any other.
-type Publisher interface {
-	Publish(m iot.Message)
+// Registry answers get_registry_data: the JSON that the API of that name gives
+// for a thing.
+type Registry interface {
+	Describe(ctx context.Context, api string, thing iot.ThingName) ([]byte, error)
 }
 
-// Shadows is what rules need of the shadow service.
-type Shadows interface {
-	Get(ctx context.Context, key iot.ShadowKey, clientToken string) ([]byte, error)
-	Update(ctx context.Context, key iot.ShadowKey, payload []byte, o iot.Origin) ([]byte, error)
-}
+// defaultCheckpoint is the time between two stores of the rules' memory.
+const defaultCheckpoint = 10 * time.Second
 
-// Forwarder stores a message for the upstream of the named uplink, or of all
-// when uplink is empty, under the upstream topic m.Topic.
-type Forwarder interface {
-	Forward(ctx context.Context, uplink string, m iot.Message) error
-}
-
-// Config is what an Engine needs to know.
+// Config is what an Engine needs to know. Every zero value has a meaning.
 type Config struct {
+	// Rules are those of the configuration; they are read-only.
 	Rules []Rule
-	// Account is the answer of accountid().
-	Account string
+	// Region and Account are those of ARNs; us-east-1 and 000000000000.
+	Region, Account string
 	// Keys gives the key columns of declared tables by name.
 	Keys map[string][]string
+	// Roles are those of the configuration; one called edge-default replaces
+	// the built-in one.
+	Roles []Role
+	// Actions are named action objects, to which a lambda ARN
+	// arn:edge:action:<kind>:<name> refers.
+	Actions map[string]json.RawMessage
+	// Zone is that of cron schedules; nil is the host's.
+	Zone *time.Location
+	// Checkpoint is the time between two stores of the rules' memory: 10 s when
+	// 0; below 0 it stays in memory alone.
+	Checkpoint time.Duration
+	// Dir holds the folders buckets, files and secrets; without it s3,
+	// edge.file, cloudwatchLogs and get_secret are not available.
+	Dir string
+	// BucketBytes bounds the folder buckets, 1 GiB when 0.
+	BucketBytes int64
 }
 
-// Deps are the rooms an Engine speaks to.
+// Deps are the rooms an Engine speaks to. What is nil is not available: the
+// actions and functions that need it fail and say so.
 type Deps struct {
 	Publisher Publisher
 	Shadows   Shadows
 	Forwarder Forwarder
+	Devices   Devices
+	Functions Functions
+	Upstream  Upstream
+	Registry  Registry
+	// State is state.db with Schema; nil: rules cannot be made at run time,
+	// and nothing survives a restart.
+	State *store.DB
 	// Tables is tables.db; nil when it could not be opened: table actions fail.
-	Tables  *store.DB
+	Tables *store.DB
+	// Dial is the network for webhooks; nil is the host's.
+	Dial    action.Dial
 	Clock   clock.Clock
 	IDs     *ids.Source
 	Metrics *metrics.Registry
 	Log     *slog.Logger
 }
 
-// Engine holds the rules and works their queues off.
+// Engine holds the rules and runs them.
 type Engine struct {
-	deps    Deps
-	account string
-	keys    map[string][]string
-	roles   map[string]role
-	rules   []Rule
-	workers []*worker
-	byName  map[string]*worker
-	matches topic.Trie[*worker]
+	cfg      Config
+	deps     Deps
+	roles    *roles
+	compiler *compiler
+	world    *action.World
+	secrets  *folder.Folder
+	figures  figures
 
-	matched, failedStage, dropped, actionFailed *metrics.Counter
-	notFound                                    *metrics.Counter
+	// table is what rules there are now; changes orders those who swap it.
+	table   atomic.Pointer[ruleTable]
+	changes sync.Mutex
+	loaded  bool
+
+	intake *intake
+	agenda *agenda
+	saver  *saver
+	recent recent
+
+	// life is held for reading by who starts a goroutine.
+	life    sync.RWMutex
+	context context.Context // of Run; nil when it does not run
+	workers sync.WaitGroup
 }
 
-// New compiles all rules. A rule that does not compile is an error that names
-// it; Check gives the same answer beforehand.
+// ruleTable is one state of the set of rules. It never changes.
+type ruleTable struct {
+	matches topic.Trie[*runner]
+	byName  map[string]*runner
+	sorted  []*runner
+}
+
+// New compiles the rules of the configuration. A rule that does not compile is
+// an error that names it; Config.Check gives the same answer beforehand.
 func New(cfg Config, d Deps) (*Engine, error) {
-	e := &Engine{
-		deps: d, account: cfg.Account, keys: cfg.Keys, roles: builtIn(), rules: cfg.Rules, byName: make(map[string]*worker),
-		matched:      d.Metrics.Counter("rule_matches_total", "Messages whose topic and WHERE matched.", "rule"),
-		failedStage:  d.Metrics.Counter("rule_errors_total", "Evaluations that failed.", "rule", "stage"),
-		dropped:      d.Metrics.Counter("rule_dropped_total", "Messages dropped from a full queue.", "rule"),
-		actionFailed: d.Metrics.Counter("rule_action_failures_total", "Actions that failed after their last attempt.", "rule", "action"),
-		notFound:     d.Metrics.Counter("rule_not_found_total", "Basic Ingest messages for an unknown or disabled rule."),
+	if cfg.Checkpoint == 0 {
+		cfg.Checkpoint = defaultCheckpoint
 	}
+	if cfg.Zone == nil {
+		cfg.Zone = time.Local
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	all, err := newRoles(cfg.Roles)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg: cfg, deps: d, roles: all, compiler: &compiler{roles: all, named: cfg.Actions},
+		figures: newFigures(d.Metrics), intake: newIntake(), agenda: newAgenda(d.Clock),
+	}
+	e.saver = newSaver(e)
+	e.world = e.newWorld()
+	var runners []*runner
 	for _, r := range cfg.Rules {
-		c, err := compile(r, e.roles)
+		p, err := e.compiler.compile(r)
 		if err != nil {
 			return nil, err
 		}
-		w := newWorker(e, c)
-		e.workers = append(e.workers, w)
-		e.byName[r.Name] = w
-		if filter, ok := c.statement.Filter(); ok && !r.Disabled {
-			e.matches.Add(filter, w)
+		if slices.ContainsFunc(runners, func(other *runner) bool { return other.name == r.Name }) {
+			return nil, iot.Errorf(iot.InvalidRequest, "rule %q is given twice", r.Name)
 		}
+		runners = append(runners, newRunner(e, p, true, time.Time{}))
 	}
+	e.swap(runners)
 	return e, nil
 }
 
-// Rules are the documents the engine runs, in the order of the configuration.
-func (e *Engine) Rules() []Rule { return e.rules }
+func (e *Engine) newWorld() *action.World {
+	d := e.deps
+	w := &action.World{
+		Publisher: d.Publisher, Shadows: d.Shadows, Forwarder: d.Forwarder, Devices: d.Devices, Functions: d.Functions, Upstream: d.Upstream,
+		Web: action.NewClient(d.Dial, false), Inside: action.NewClient(d.Dial, true),
+		Role: e.roles.find, Gauge: action.NewGauges(d.Metrics), Clock: d.Clock, Log: d.Log,
+	}
+	if d.Tables != nil {
+		w.Tables = table.New(d.Tables, e.cfg.Keys)
+	}
+	if e.cfg.Dir != "" {
+		w.Buckets = folder.New(filepath.Join(e.cfg.Dir, "buckets"), e.cfg.BucketBytes)
+		w.Files = folder.New(filepath.Join(e.cfg.Dir, "files"), 0)
+		e.secrets = folder.New(filepath.Join(e.cfg.Dir, "secrets"), 0)
+	}
+	return w
+}
+
+// swap puts another set of rules in place. The caller holds changes, or nobody
+// else knows the engine yet.
+func (e *Engine) swap(runners []*runner) {
+	t := &ruleTable{byName: make(map[string]*runner, len(runners)), sorted: slices.Clone(runners)}
+	slices.SortFunc(t.sorted, func(a, b *runner) int { return strings.Compare(a.name, b.name) })
+	for _, r := range runners {
+		t.byName[r.name] = r
+		p := r.program.Load()
+		if !p.live() {
+			continue
+		}
+		if filter, ok := p.statement.Filter(); ok {
+			t.matches.Add(filter, r)
+		}
+	}
+	e.table.Store(t)
+}
 
 // Handle queues m for every rule whose FROM covers its topic. It never blocks.
 func (e *Engine) Handle(m iot.Message) {
-	e.matches.Each(topic.Name(m.Topic), func(w *worker) { w.put(m) })
+	matched := 0
+	e.table.Load().matches.Each(topic.Name(m.Topic), func(*runner) { matched++ })
+	if matched == 0 {
+		e.recent.sample(&m, e.deps.Clock.Up())
+		return
+	}
+	e.accept(&m, "")
 }
 
 // Ingest queues m for one rule by name, whatever its FROM says (Basic Ingest,
 // rules.md section 10). An unknown or disabled rule is counted and logged.
 func (e *Engine) Ingest(rule string, m iot.Message) {
-	w := e.byName[rule]
-	if w == nil || w.rule.disabled {
-		e.notFound.Inc()
+	r := e.table.Load().byName[rule]
+	if r == nil || !r.program.Load().live() {
+		e.figures.notFound.Inc()
 		e.deps.Log.Warn("basic ingest: no such rule, or it is disabled", "rule", rule, "client", m.Origin.ClientID)
 		return
 	}
-	w.put(m)
+	if reserved, ok := topic.ParseReserved(m.Topic); ok && reserved.Kind == topic.BasicIngest {
+		m.Topic = reserved.Rest // topic() is what follows the rule's name
+	}
+	e.accept(&m, rule)
 }
 
-// Run works the queues off until ctx ends; what still waits then is dropped.
-func (e *Engine) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for _, w := range e.workers {
-		group.Go(func() error { return w.run(ctx) })
+func (e *Engine) accept(m *iot.Message, rule string) {
+	if n := e.intake.put(m, rule); n > 0 {
+		e.figures.intakeDropped.Add(float64(n))
 	}
-	return group.Wait()
+}
+
+// Run evaluates and performs until ctx ends; then it lets actions under way
+// end, stores the rules' memory, and drops what still waits. It calls Load
+// unless that has been done.
+func (e *Engine) Run(ctx context.Context) error {
+	if err := e.Load(ctx); err != nil {
+		return err
+	}
+	if e.world.Tables != nil {
+		if err := e.world.Tables.Declare(ctx); err != nil && ctx.Err() == nil {
+			e.deps.Log.Error("the declared tables of rules were not made", "err", err)
+		}
+	}
+	e.begin(ctx)
+	stop := make(chan struct{})
+	saved := make(chan struct{})
+	go func() { defer close(saved); e.saver.run(stop) }()
+	e.evaluate(ctx)
+	e.end()
+	e.saveAll()
+	close(stop)
+	<-saved
+	e.world.Web.CloseIdleConnections()
+	e.world.Inside.CloseIdleConnections()
+	return e.closeFolders()
+}
+
+// begin lets workers be started, and starts those that have work.
+func (e *Engine) begin(ctx context.Context) {
+	e.life.Lock()
+	e.context = ctx
+	e.life.Unlock()
+	for _, r := range e.table.Load().sorted {
+		r.wake()
+	}
+}
+
+// end waits for the workers.
+func (e *Engine) end() {
+	e.life.Lock()
+	e.context = nil
+	e.life.Unlock()
+	e.workers.Wait()
+}
+
+func (e *Engine) running() bool {
+	e.life.RLock()
+	defer e.life.RUnlock()
+	return e.context != nil
+}
+
+// spawn starts f as a worker; false when the engine does not run.
+func (e *Engine) spawn(f func(ctx context.Context)) bool {
+	e.life.RLock()
+	defer e.life.RUnlock()
+	if e.context == nil || e.context.Err() != nil {
+		return false
+	}
+	ctx := e.context
+	e.workers.Go(func() { f(ctx) })
+	return true
+}
+
+func (e *Engine) closeFolders() error {
+	var all []error
+	for _, f := range []*folder.Folder{e.world.Buckets, e.world.Files, e.secrets} {
+		if f != nil {
+			all = append(all, f.Close())
+		}
+	}
+	return errors.Join(all...)
+}
+
+// write changes state.db.
+func (e *Engine) write(ctx context.Context, op string, fn func(*store.Tx) error) error {
+	if e.deps.State == nil {
+		return iot.Errorf(iot.Unavailable, "%s: state.db is not open; rules can only be changed in the configuration file", op)
+	}
+	return e.deps.State.Write(ctx, op, fn)
 }
 
 // random gives a number in [0,1) with 53 bits.
@@ -142,99 +316,4 @@ func (e *Engine) random() float64 {
 		n = n<<8 | uint64(b)
 	}
 	return float64(n>>3) / (1 << 53)
-}
-
-// shadowWait bounds get_thing_shadow: a statement must not wait for a sick disk.
-const shadowWait = time.Second
-
-// shadow answers get_thing_shadow from the shadow service, when the role
-// allows it.
-func (e *Engine) shadow(thing, shadow, roleARN string) ([]byte, bool) {
-	name, err := iot.ParseThingName(thing)
-	if err != nil {
-		return nil, false
-	}
-	named, err := iot.ParseShadowName(shadow)
-	if err != nil {
-		return nil, false
-	}
-	key := iot.ShadowKey{Thing: name, Shadow: named}
-	r, err := roleOf(e.roles, roleARN)
-	if err != nil || r.allow("iot:GetThingShadow", shadowResource(key)) != nil {
-		return nil, false
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), shadowWait)
-	defer cancel()
-	document, err := e.deps.Shadows.Get(ctx, key, "")
-	return document, err == nil
-}
-
-// shadowResource is the resource of a shadow in a role.
-func shadowResource(key iot.ShadowKey) string {
-	if key.Shadow == iot.Classic {
-		return "thing/" + string(key.Thing)
-	}
-	return "thing/" + string(key.Thing) + "/" + string(key.Shadow)
-}
-
-// failure is one failed action in AWS's error document (rules.md section 9).
-type failure struct {
-	Action   string `json:"failedAction"`
-	Resource string `json:"failedResource"`
-	Message  string `json:"errorMessage"`
-}
-
-// perform runs all actions, then the error action if any failed.
-func (e *Engine) perform(ctx context.Context, r *compiled, in input) {
-	var failures []failure
-	for _, act := range r.actions {
-		resource, err := act.run(ctx, e, in)
-		if err == nil {
-			continue
-		}
-		e.actionFailed.Inc(r.name, act.failedName())
-		e.deps.Log.Warn("rule action failed", "rule", r.name, "action", act.failedName(), "topic", in.message.Topic, "err", err)
-		failures = append(failures, failure{act.failedName(), resource, err.Error()})
-	}
-	if len(failures) == 0 || r.errorAction == nil {
-		return
-	}
-	in.result = errorDocument(in, failures)
-	if _, err := r.errorAction.run(ctx, e, in); err != nil {
-		e.actionFailed.Inc(r.name, r.errorAction.failedName())
-		e.deps.Log.Warn("rule error action failed", "rule", r.name, "action", r.errorAction.failedName(), "err", err)
-	}
-}
-
-func errorDocument(in input, failures []failure) []byte {
-	clientID := string(in.message.Origin.ClientID)
-	if clientID == "" {
-		clientID = "n/a"
-	}
-	document, err := json.Marshal(struct {
-		Rule     string    `json:"ruleName"`
-		Topic    string    `json:"topic"`
-		Trace    string    `json:"cloudwatchTraceId"`
-		Client   string    `json:"clientId"`
-		Payload  string    `json:"base64OriginalPayload"`
-		Failures []failure `json:"failures"`
-	}{in.rule, in.message.Topic, in.message.Origin.TraceID, clientID, base64.StdEncoding.EncodeToString(in.message.Payload), failures})
-	if err != nil {
-		panic(fmt.Sprintf("rules: encode an error document: %v", err))
-	}
-	return document
-}
-
-// born is a message that a rule makes: house origin, one more hop.
-func (e *Engine) born(in input, name string, qos byte) (iot.Message, error) {
-	if in.message.Origin.Hops+1 >= HopsMax {
-		return iot.Message{}, fmt.Errorf("RuleLoop: the message has been through %d rules", in.message.Origin.Hops+1)
-	}
-	return iot.Message{
-		Topic: name, Payload: in.result, QoS: qos, Arrived: e.deps.Clock.Now(),
-		Origin: iot.Origin{
-			Principal: iot.Principal{Kind: iot.House}, Source: "rule/" + in.rule, TraceID: in.message.Origin.TraceID,
-			Hops: in.message.Origin.Hops + 1, Sim: in.message.Origin.Sim, Uplink: in.message.Origin.Uplink,
-		},
-	}, nil
 }

@@ -257,16 +257,19 @@ func TestTables_PutUpdateDelete(t *testing.T) {
 }
 
 func TestQueue_AFullOneDropsTheOldestAndNeverBlocks(t *testing.T) {
-	w := start(t, nil, map[string]string{"r": `{"sql":"SELECT n FROM 'q'","actions":[{"republish":{"topic":"o"}}]}`})
-	worker := newWorker(w.engine, w.engine.workers[0].rule) // nobody works it off
+	q := ring[int]{size: func(*int) int { return 1 }}
 	for i := range QueueMax + 5 {
-		m := say("q", "{}")
-		m.Origin.Hops = i
-		worker.put(m)
+		if dropped := q.put(i, QueueMax, 1<<20); len(dropped) > 0 && dropped[0] != i-QueueMax {
+			t.Fatalf("put %d drops %v", i, dropped)
+		}
 	}
-	first, _ := worker.take()
-	if len(worker.queue) != QueueMax-1 || first.Origin.Hops != 5 {
-		t.Errorf("%d left, the first is %d", len(worker.queue), first.Origin.Hops)
+	for i := range QueueMax {
+		if got, ok := q.take(); !ok || got != i+5 {
+			t.Fatalf("take %d gives %d, %v", i, got, ok)
+		}
+	}
+	if q.len() != 0 || q.bytes != 0 || q.items != nil {
+		t.Errorf("an empty queue holds %+v", q)
 	}
 }
 

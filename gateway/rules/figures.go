@@ -1,0 +1,44 @@
+package rules
+
+import (
+	"sync/atomic"
+
+	"github.com/tidehold/tidehold/gateway/metrics"
+)
+
+// figures are the engine's metrics.
+type figures struct {
+	matched, evaluated, errors, dropped, actionFailed *metrics.Counter
+	notFound, intakeDropped, saveFailed, lookupFailed *metrics.Counter
+	duration                                          *metrics.Histogram
+}
+
+func newFigures(m *metrics.Registry) figures {
+	return figures{
+		matched:       m.Counter("rule_matches_total", "Results of rules that went to their actions.", "rule"),
+		evaluated:     m.Counter("rule_evaluations_total", "Messages that a rule looked at.", "rule"),
+		errors:        m.Counter("rule_errors_total", "Evaluations that failed.", "rule", "stage"),
+		dropped:       m.Counter("rule_dropped_total", "Results and messages dropped from a rule's full queue.", "rule"),
+		actionFailed:  m.Counter("rule_action_failures_total", "Actions that failed after their last attempt.", "rule", "action"),
+		notFound:      m.Counter("rule_not_found_total", "Basic Ingest messages for an unknown or disabled rule."),
+		intakeDropped: m.Counter("rule_intake_dropped_total", "Messages dropped because evaluation could not follow."),
+		saveFailed:    m.Counter("rule_checkpoint_failures_total", "Stores of rules' memory that failed."),
+		lookupFailed:  m.Counter("rule_lookup_failures_total", "Functions that look outside the message and failed.", "rule", "function"),
+		duration:      m.Histogram("rule_duration_seconds", "Time the actions of one result took.", []float64{.0001, .001, .01, .1, 1, 5, 30}, "rule"),
+	}
+}
+
+// tally counts what one rule does; evaluation adds without a lock.
+type tally struct {
+	evaluated, matched, missed atomic.Uint64
+	errors, dropped            atomic.Uint64
+	lastMatch, lastErrorAt     atomic.Int64 // wall clock, ms
+	lastError                  atomic.Pointer[string]
+	told                       uint64 // evaluations that are in the metric
+}
+
+func (t *tally) failed(at int64, text string) {
+	t.errors.Add(1)
+	t.lastErrorAt.Store(at)
+	t.lastError.Store(&text)
+}

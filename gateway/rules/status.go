@@ -1,0 +1,74 @@
+package rules
+
+import "github.com/tidehold/tidehold/gateway/iotsql"
+
+// Status is how a rule does. Times are in milliseconds since the Unix epoch, 0
+// for never.
+type Status struct {
+	Name     string `json:"ruleName"`
+	Enabled  bool   `json:"enabled"`
+	FromFile bool   `json:"fromFile,omitempty"`
+	// Evaluated counts messages that the rule looked at, Hits results that went
+	// to the actions, Misses messages without a result.
+	Evaluated uint64 `json:"evaluated"`
+	Hits      uint64 `json:"hits"`
+	Misses    uint64 `json:"misses"`
+	// Errors counts failed evaluations and failed actions.
+	Errors uint64 `json:"errors"`
+	// Dropped counts what left a full queue, Waiting is what is in it.
+	Dropped     uint64 `json:"dropped"`
+	Waiting     int    `json:"waiting"`
+	LastMatch   int64  `json:"lastMatch"`
+	LastError   string `json:"lastError,omitempty"`
+	LastErrorAt int64  `json:"lastErrorAt"`
+	// NextRun is when the schedule fires.
+	NextRun int64 `json:"nextRun,omitempty"`
+	// Memory is what a rule with a memory holds; nil while it is busy, too.
+	Memory *iotsql.Stats `json:"memory,omitempty"`
+	Broken string        `json:"broken,omitempty"`
+}
+
+// Status gives how a rule does; an unknown one is Unauthorized, as at AWS.
+func (e *Engine) Status(name string) (Status, error) {
+	r, err := e.rule(name)
+	if err != nil {
+		return Status{}, err
+	}
+	return r.status(), nil
+}
+
+// Statuses give how all rules do, sorted by name.
+func (e *Engine) Statuses() []Status {
+	var all []Status
+	for _, r := range e.table.Load().sorted {
+		all = append(all, r.status())
+	}
+	return all
+}
+
+func (r *runner) status() Status {
+	p, t := r.program.Load(), &r.tally
+	s := Status{
+		Name: r.name, Enabled: p.live(), FromFile: r.fromFile,
+		Evaluated: t.evaluated.Load(), Hits: t.matched.Load(), Misses: t.missed.Load(), Errors: t.errors.Load(), Dropped: t.dropped.Load(),
+		LastMatch: t.lastMatch.Load(), LastErrorAt: t.lastErrorAt.Load(),
+	}
+	if text := t.lastError.Load(); text != nil {
+		s.LastError = *text
+	}
+	if p.broken != nil {
+		s.Broken = p.broken.Error()
+	}
+	r.mu.Lock()
+	s.Waiting = r.queue.len() + len(r.results)
+	r.mu.Unlock()
+	if m := p.memory; m != nil && p.live() && m.mu.TryLock() {
+		stats := m.state.Stats()
+		s.Memory = &stats
+		if p.schedule != nil && !m.next.IsZero() {
+			s.NextRun = m.next.UnixMilli()
+		}
+		m.mu.Unlock()
+	}
+	return s
+}
