@@ -98,11 +98,11 @@ func Names() (names, about []string) {
 
 // bench is one run of `tidehold bench`.
 type bench struct {
-	cfg      Config
-	dir      string
-	scenario string
-	mosquito string // path of the peer's binary; empty is none
-	serial   int
+	cfg       Config
+	dir       string
+	scenario  string
+	mosquitto string // path of the peer's binary; empty is none
+	serial    int
 }
 
 // Run measures one scenario, or all of them.
@@ -147,7 +147,7 @@ func prepare(cfg Config) (*bench, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	return &bench{cfg: cfg, dir: dir, mosquito: peer}, nil
+	return &bench{cfg: cfg, dir: dir, mosquitto: peer}, nil
 }
 
 // wanted reports whether a cell was asked for.

@@ -127,7 +127,7 @@ func ratios(subject, peer []Figures) Figures {
 		}
 		var all []float64
 		for i, f := range subject {
-			if other := peer[i][name]; other > 0 {
+			if other := peer[i][name]; other > 0 && f[name] >= 0 {
 				all = append(all, f[name]/other)
 			}
 		}

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -18,8 +17,7 @@ const (
 	idleCPU     = "idle_cpu_ms_per_s"
 )
 
-// conns opens many connections that say nothing. Each count has processes of
-// its own: memory that was once in use does not come back.
+// conns opens many connections that say nothing.
 func (b *bench) conns(ctx context.Context) error {
 	for _, n := range []int{1000, 10000} {
 		cell := fmt.Sprintf("plain/%d", n)
@@ -30,35 +28,13 @@ func (b *bench) conns(ctx context.Context) error {
 		if n == 10000 {
 			bars = append(bars, most(memoryEach, 20<<10))
 		}
-		if err := b.idle(ctx, cell, n, bars); err != nil {
+		if _, err := b.fresh(ctx, cell, bars, func(t *target) (Figures, error) {
+			return b.idleRound(ctx, t, b.count(n))
+		}); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (b *bench) idle(ctx context.Context, cell string, n int, bars []bar) error {
-	names := []*target{{name: subjectName}}
-	if b.cfg.Against != "" {
-		names[0].name = b.cfg.Against
-	}
-	if b.mosquito != "" {
-		names = append(names, &target{name: "mosquitto"})
-	}
-	_, err := b.compare(ctx, cell, names, bars, func(which *target) (f Figures, err error) {
-		var t *target
-		if which.name == "mosquitto" {
-			t, err = b.peer(ctx, "")
-		} else {
-			t, err = b.subject(ctx, setup{})
-		}
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, t.stop(false)) }()
-		return b.idleRound(ctx, t, b.count(n))
-	})
-	return err
 }
 
 func (b *bench) idleRound(ctx context.Context, t *target, n int) (Figures, error) {

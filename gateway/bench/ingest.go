@@ -16,6 +16,7 @@ var commitDelays = []time.Duration{0, 8 * time.Millisecond, 20 * time.Millisecon
 // acknowledgement.
 const (
 	ofVolatile = "of_volatile"   // rate, as a share of the same load that nobody stores
+	ofRouted   = "of_routed"     // rate, as a share of the same load that one subscriber hears and nobody stores
 	ofSingle   = "of_one_commit" // rate, as a multiple of one message per commit
 	perCommit  = "acks_per_commit"
 	bytesEach  = "bytes_each" // written per message
@@ -90,6 +91,12 @@ func (b *bench) ingestRound(ctx context.Context, t *target, publishers, window i
 	if err != nil {
 		return nil, err
 	}
+	plan.Prefix, plan.Subscribers = b.next("mem/bench"), 1
+	routed, err := load.Run(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	plan.Subscribers = 0
 	m := meter{t: t}
 	wrote, _ := t.written()
 	commits, counted := t.figure(commitCount)
@@ -100,7 +107,7 @@ func (b *bench) ingestRound(ctx context.Context, t *target, publishers, window i
 	}
 	f := figuresOf(o, m.used, m.known)
 	f.latency(&o.Acks)
-	f[ofVolatile] = o.Rate() / volatile.Rate()
+	f[ofVolatile], f[ofRouted] = o.Rate()/volatile.Rate(), o.Rate()/routed.Rate()
 	if single > 0 {
 		f[ofSingle] = o.Rate() / single
 	}

@@ -51,16 +51,8 @@ func (b *bench) offline(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) offlineStay(ctx context.Context, bars []bar) (err error) {
-	if !b.wanted("stay") {
-		return nil
-	}
-	targets, stop, err := b.pair(ctx, setup{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stop()) }()
-	_, err = b.compare(ctx, "stay", targets, bars, func(t *target) (Figures, error) {
+func (b *bench) offlineStay(ctx context.Context, bars []bar) error {
+	_, err := b.fresh(ctx, "stay", bars, func(t *target) (Figures, error) {
 		session := b.next("away")
 		f, err := b.queueUp(ctx, t, session)
 		if err != nil {
@@ -98,6 +90,9 @@ func (b *bench) queueUp(ctx context.Context, t *target, session string) (Figures
 	err = c.Subscribe(session+"/+", 1)
 	c.Close()
 	if err != nil {
+		return nil, err
+	}
+	if err := warm(ctx, t, session+"-warm"); err != nil {
 		return nil, err
 	}
 	before, known := t.memory()

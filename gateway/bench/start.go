@@ -17,8 +17,11 @@ import (
 	"github.com/tidehold/tidehold/gateway/config"
 )
 
-// subjectName is the gateway in the output.
-const subjectName = "tidehold"
+// The names in the output.
+const (
+	subjectName = "tidehold"
+	peerName    = "mosquitto"
+)
 
 // setup is what a scenario adds to the gateway that it measures.
 type setup struct {
@@ -46,7 +49,7 @@ func (b *bench) pair(ctx context.Context, s setup) ([]*target, func() error, err
 	if err != nil {
 		return nil, nil, err
 	}
-	if b.mosquito == "" {
+	if b.mosquitto == "" {
 		return []*target{subject}, func() error { return subject.stop(false) }, nil
 	}
 	peer, err := b.peer(ctx, "")
@@ -54,6 +57,31 @@ func (b *bench) pair(ctx context.Context, s setup) ([]*target, func() error, err
 		return nil, nil, errors.Join(err, subject.stop(true))
 	}
 	return []*target{subject, peer}, func() error { return errors.Join(subject.stop(false), peer.stop(false)) }, nil
+}
+
+// fresh measures one cell with processes that are new in each round: memory
+// that was once in use does not come back.
+func (b *bench) fresh(ctx context.Context, cell string, bars []bar, measure func(*target) (Figures, error)) (map[string]Figures, error) {
+	which := []*target{{name: subjectName}}
+	if b.cfg.Against != "" {
+		which[0].name = b.cfg.Against
+	}
+	if b.mosquitto != "" {
+		which = append(which, &target{name: peerName})
+	}
+	return b.compare(ctx, cell, which, bars, func(w *target) (f Figures, err error) {
+		var t *target
+		if w.name == peerName {
+			t, err = b.peer(ctx, "")
+		} else {
+			t, err = b.subject(ctx, setup{})
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, t.stop(false)) }()
+		return measure(t)
+	})
 }
 
 // subject starts the gateway, or takes the broker of --against.
@@ -170,7 +198,7 @@ func (b *bench) peer(ctx context.Context, more string) (*target, error) {
 	if err := os.WriteFile(file, fmt.Appendf(nil, peerText, port, more), 0o600); err != nil {
 		return nil, err
 	}
-	return spawn(ctx, "mosquitto", address, b.mosquito, "-c", file)
+	return spawn(ctx, peerName, address, b.mosquitto, "-c", file)
 }
 
 // settle gives the machine a moment between two measurements.

@@ -44,7 +44,7 @@ func (b *bench) tls(ctx context.Context) (err error) {
 			err = errors.Join(err, t.stop(false))
 		}
 	}()
-	if b.mosquito != "" {
+	if b.mosquitto != "" {
 		peer, err := b.peer(ctx, fmt.Sprintf("certfile %s\nkeyfile %s\n%s", cert, key, peerPrompt))
 		if err != nil {
 			return err

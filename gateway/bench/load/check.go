@@ -2,6 +2,7 @@ package load
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"time"
 )
 
@@ -21,6 +22,27 @@ func unstamp(payload []byte) (publisher int, seq int64, due time.Duration, ok bo
 	}
 	return int(binary.BigEndian.Uint32(payload)), int64(binary.BigEndian.Uint64(payload[4:])),
 		time.Duration(binary.BigEndian.Uint64(payload[12:])), true
+}
+
+// noise fills payloads with bytes that differ from message to message: a broker
+// that compresses what it stores shall find nothing.
+type noise []byte
+
+// noiseBytes is how much differs before it begins again.
+const noiseBytes = 1 << 20
+
+func newNoise(payload int) noise {
+	n := make(noise, noiseBytes+payload)
+	source := rand.NewPCG(1, 2)
+	for i := 0; i+8 <= len(n); i += 8 {
+		binary.LittleEndian.PutUint64(n[i:], source.Uint64())
+	}
+	return n
+}
+
+func (n noise) fill(b []byte, publisher int, seq int64) {
+	at := (seq*int64(len(b)) + int64(publisher)*7919) % noiseBytes
+	copy(b, n[at:])
 }
 
 // missingMax bounds the numbers that a check remembers as missing.

@@ -76,6 +76,7 @@ func (o *Outcome) Rate() float64 {
 type run struct {
 	Plan
 	start       time.Time
+	noise       noise
 	publishers  []*publisher
 	subscribers []*subscriber
 	moved       atomic.Int64 // how far everything is, to see a stall
@@ -84,7 +85,7 @@ type run struct {
 // Run does the plan and gives what happened. A broker that loses or repeats is
 // no error; one that refuses or ends connections is.
 func Run(ctx context.Context, p Plan) (*Outcome, error) {
-	r := &run{Plan: p}
+	r := &run{Plan: p, noise: newNoise(p.Payload)}
 	if err := r.check(); err != nil {
 		return nil, err
 	}

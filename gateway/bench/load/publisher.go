@@ -59,9 +59,6 @@ func (p *publisher) close() {
 // send publishes until the plan's end, in a closed or an open loop.
 func (p *publisher) send(ctx context.Context) {
 	payload := make([]byte, p.run.Payload)
-	for i := StampBytes; i < len(payload); i++ {
-		payload[i] = byte('a' + i%26)
-	}
 	next := p.asap
 	if p.run.Rate > 0 {
 		next = p.onTime
@@ -75,6 +72,7 @@ func (p *publisher) send(ctx context.Context) {
 		if p.due != nil {
 			p.due[id].Store(int64(due))
 		}
+		p.run.noise.fill(payload[StampBytes:], p.number, seq)
 		stamp(payload, p.number, seq, due)
 		p.sent.Store(seq + 1)
 		p.conn.Publish(p.topic, p.run.QoS, id, payload)
