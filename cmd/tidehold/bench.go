@@ -25,8 +25,10 @@ import (
 func benchCommand() *cobra.Command {
 	cfg := bench.Config{Parts: parts()}
 	var only string
+	names, _ := bench.Names()
 	cmd := &cobra.Command{
-		Use: "bench SCENARIO|all", Short: "Measure this gateway beside a Mosquitto, in the same run", Long: benchHelp(), Args: cobra.ExactArgs(1),
+		Use: "bench SCENARIO|all", Short: "Measure this gateway beside a Mosquitto, in the same run", Long: benchHelp(),
+		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: append(names, "all"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if cfg.Only, err = regexp.Compile(only); err != nil {
 				return ctl.UsageError{Err: fmt.Errorf("--only: %w", err)}

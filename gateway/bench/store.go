@@ -148,7 +148,7 @@ func upserts(db *store.DB) func(context.Context, int) error {
 }
 
 // rawBytes is the size of the preallocated file, written round and round.
-const rawBytes = 64 << 20
+const rawBytes = 16 << 20
 
 // raw is a file without any structure: what the medium can do.
 type raw struct {

@@ -77,7 +77,7 @@ const handshakers = 4
 
 func (b *bench) handshakes(ctx context.Context, t *target, client *tls.Config) (Figures, error) {
 	prefix, m := b.next("tls"), meter{t: t}
-	var n atomic.Int64
+	var n, short atomic.Int64
 	start := time.Now()
 	m.begin()
 	err := load.Each(handshakers, func(i int) error {
@@ -86,6 +86,9 @@ func (b *bench) handshakes(ctx context.Context, t *target, client *tls.Config) (
 			if err != nil {
 				return err
 			}
+			if c.Shortened() {
+				short.Add(1)
+			}
 			c.Close()
 		}
 		return nil
@@ -93,6 +96,9 @@ func (b *bench) handshakes(ctx context.Context, t *target, client *tls.Config) (
 	m.end()
 	done := float64(n.Load())
 	f := Figures{rate: done / time.Since(start).Seconds()}
+	if done > 0 {
+		f["resumed"] = float64(short.Load()) / done
+	}
 	if m.known && done > 0 {
 		f[cpu] = float64(m.used.Nanoseconds()) / 1e3 / done
 	}

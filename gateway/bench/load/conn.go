@@ -188,6 +188,12 @@ func (c *Conn) OnIdle(f func()) {
 // Until bounds every later read.
 func (c *Conn) Until(t time.Time) { _ = c.net.SetReadDeadline(t) }
 
+// Shortened reports whether the TLS handshake resumed an earlier session.
+func (c *Conn) Shortened() bool {
+	secure, ok := c.net.(*tls.Conn)
+	return ok && secure.ConnectionState().DidResume
+}
+
 // Level is the protocol of the connection.
 func (c *Conn) Level() byte { return c.level }
 
