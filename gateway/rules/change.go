@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/iotsql"
+	"github.com/tidehold/tidehold/gateway/rules/agenda"
 	"github.com/tidehold/tidehold/gateway/rules/role"
 	"github.com/tidehold/tidehold/gateway/store"
 	"github.com/tidehold/tidehold/gateway/topic"
@@ -246,7 +247,7 @@ func (e *Engine) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	e.swap(slices.DeleteFunc(slices.Clone(e.table.Load().sorted), func(r *runner) bool { return r == of }))
-	e.agenda.due(of, never)
+	e.agenda.Due(of.appointment, agenda.Never)
 	of.stored(nil, nil)
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/rules/action"
+	"github.com/tidehold/tidehold/gateway/rules/agenda"
 	"github.com/tidehold/tidehold/gateway/rules/folder"
 	"github.com/tidehold/tidehold/gateway/rules/table"
 	"github.com/tidehold/tidehold/gateway/store"
@@ -107,7 +108,7 @@ type Engine struct {
 	loaded  bool
 
 	intake *intake
-	agenda *agenda
+	agenda *agenda.Agenda[*runner]
 	saver  *saver
 	recent recent
 
@@ -142,7 +143,7 @@ func New(cfg Config, d Deps) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, deps: d, roles: all, compiler: &compiler{roles: all, named: cfg.Actions},
-		figures: newFigures(d.Metrics), intake: newIntake(), agenda: newAgenda(d.Clock),
+		figures: newFigures(d.Metrics), intake: newIntake(), agenda: agenda.New[*runner](),
 	}
 	e.saver = newSaver(e)
 	e.world = e.newWorld()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/iotsql"
+	"github.com/tidehold/tidehold/gateway/rules/agenda"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
@@ -52,7 +53,7 @@ func (e *Engine) evaluate(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-e.intake.wake:
-		case <-e.agenda.wake:
+		case <-e.agenda.C():
 		case <-timer.C:
 		}
 	}
@@ -90,10 +91,10 @@ func (v *evaluator) look(r *runner) {
 // ripe does what is due without a message.
 func (v *evaluator) ripe() {
 	now := v.engine.now()
-	v.engine.agenda.stepped(now.wall, now.up)
+	v.engine.agenda.Stepped(now.wall, now.up)
 	for {
-		r, due, save := v.engine.agenda.take(now.up)
-		if r == nil {
+		r, due, save, ok := v.engine.agenda.Take(now.up)
+		if !ok {
 			break
 		}
 		if due {
@@ -122,7 +123,7 @@ func (v *evaluator) ring(r *runner, now instant) {
 }
 
 func (v *evaluator) rest() time.Duration {
-	rest := v.engine.agenda.rest(v.engine.deps.Clock.Up())
+	rest := v.engine.agenda.Rest(v.engine.deps.Clock.Up())
 	if v.untold {
 		rest = min(rest, tellEvery)
 	}
@@ -161,7 +162,7 @@ func (r *runner) evaluate(p *program, m *iot.Message, document *iotsql.Document,
 	}
 	if p.emitted == 0 {
 		r.tally.missed.Add(1)
-		r.trace.miss(now.wall.UnixMilli(), m)
+		r.trace.Miss(now.wall.UnixMilli(), m)
 	}
 	if m.Origin.TraceID == "" {
 		m.Origin.TraceID = c.Message.Origin.TraceID
@@ -184,14 +185,14 @@ func (r *runner) remember(p *program, now instant, f func()) {
 
 // plan puts the next time of p on the agenda. The caller holds its memory.
 func (r *runner) plan(p *program, now instant) {
-	next := never
+	next := agenda.Never
 	if wait, ok := p.memory.state.Wait(); ok {
 		next = now.up + time.Duration(wait)*time.Millisecond
 	}
 	if p.schedule != nil && !p.memory.next.IsZero() {
 		next = min(next, now.up+max(0, p.memory.next.Sub(now.wall)))
 	}
-	r.engine.agenda.due(r, next)
+	r.engine.agenda.Due(r.appointment, next)
 }
 
 // tick fires what is due without a message: timers, then the schedule.

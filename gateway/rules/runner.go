@@ -13,6 +13,8 @@ import (
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/iotsql"
 	"github.com/tidehold/tidehold/gateway/rules/action"
+	"github.com/tidehold/tidehold/gateway/rules/agenda"
+	"github.com/tidehold/tidehold/gateway/rules/trace"
 )
 
 // What a job asks for.
@@ -64,9 +66,9 @@ type runner struct {
 	program  atomic.Pointer[program]
 	gone     atomic.Bool // it was deleted
 	tally    tally
-	trace    trace
+	trace    trace.Log
 
-	appointment appointment // guarded by the agenda
+	appointment *agenda.Appointment[*runner]
 
 	mu    sync.Mutex
 	busy  bool // it has a worker
@@ -85,7 +87,7 @@ type runner struct {
 func newRunner(e *Engine, p *program, fromFile bool, created time.Time) *runner {
 	r := &runner{engine: e, name: p.rule.Name, fromFile: fromFile, created: created,
 		queue: ring[*job]{spare: 16, size: func(j **job) int { return (*j).bytes() }}}
-	r.appointment = appointment{of: r, due: never, save: never}
+	r.appointment = agenda.Of(r)
 	r.attach(p)
 	return r
 }
@@ -101,7 +103,7 @@ func (r *runner) attach(p *program) {
 	now := r.engine.now()
 	switch {
 	case !p.live() || p.memory == nil:
-		r.engine.agenda.due(r, never)
+		r.engine.agenda.Due(r.appointment, agenda.Never)
 	case old != nil && old.live() && old.memory != nil && old.rule.SQL == p.rule.SQL && old.rule.Version == p.rule.Version:
 		p.memory = old.memory
 	default:
@@ -109,7 +111,7 @@ func (r *runner) attach(p *program) {
 	}
 	r.program.Store(p)
 	if p.live() && p.memory != nil {
-		r.engine.agenda.due(r, now.up) // its first tick plans the next
+		r.engine.agenda.Due(r.appointment, now.up) // its first tick plans the next
 	}
 }
 
@@ -158,7 +160,7 @@ func (r *runner) hold(j *job) {
 // changed asks for a checkpoint at a time.
 func (r *runner) changed(at time.Duration) {
 	if r.engine.stores() && !r.gone.Load() {
-		r.engine.agenda.save(r, at)
+		r.engine.agenda.Save(r.appointment, at)
 	}
 }
 
@@ -273,7 +275,7 @@ func (r *runner) emit(p *program, out iotsql.Output, err error) {
 	if err != nil {
 		r.engine.figures.errors.Inc(r.name, "eval")
 		r.tally.failed(at, err.Error())
-		r.trace.failed(at, m, err)
+		r.trace.Failed(at, m, err)
 		r.complain("rule evaluation failed", "topic", m.Topic, "err", err)
 		return
 	}
@@ -287,7 +289,7 @@ func (r *runner) emit(p *program, out iotsql.Output, err error) {
 	r.tally.lastMatch.Store(at)
 	r.engine.figures.matched.Inc(r.name)
 	message := *m
-	j := &job{program: p, message: &message, payload: out.Payload, fills: p.fill(), serial: r.trace.match(at, m, out.Payload)}
+	j := &job{program: p, message: &message, payload: out.Payload, fills: p.fill(), serial: r.trace.Match(at, m, out.Payload)}
 	switch {
 	case p.held():
 		r.hold(j)
@@ -342,7 +344,7 @@ func (r *runner) act(ctx context.Context, act *action.Action, call *action.Call,
 			err = fmt.Errorf("panic: %v", p)
 			r.engine.deps.Log.Error("rule action panicked", "rule", r.name, "action", act.FailedName(), "err", p, "stack", string(debug.Stack()))
 		}
-		r.trace.acted(j.serial, act.Kind(), resource, err, time.Since(start))
+		r.trace.Acted(j.serial, act.Kind(), resource, err, time.Since(start))
 		if err == nil {
 			return
 		}

@@ -1,6 +1,22 @@
 package rules
 
-import "github.com/tidehold/tidehold/gateway/iotsql"
+import (
+	"github.com/tidehold/tidehold/gateway/iotsql"
+	"github.com/tidehold/tidehold/gateway/rules/trace"
+)
+
+// Evaluation is one look of a rule at a message.
+type Evaluation = trace.Evaluation
+
+// Trace gives the last evaluations of a rule, the latest first. An unknown rule
+// is Unauthorized, as at AWS.
+func (e *Engine) Trace(name string) ([]Evaluation, error) {
+	r, err := e.rule(name)
+	if err != nil {
+		return nil, err
+	}
+	return r.trace.List(), nil
+}
 
 // Status is how a rule does. Times are in milliseconds since the Unix epoch, 0
 // for never.

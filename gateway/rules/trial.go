@@ -9,6 +9,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/iotsql"
 	"github.com/tidehold/tidehold/gateway/rules/action"
 	"github.com/tidehold/tidehold/gateway/rules/role"
+	"github.com/tidehold/tidehold/gateway/rules/trace"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
@@ -97,7 +98,7 @@ func (e *Engine) Test(ctx context.Context, t Trial) (TrialResult, error) {
 		out.Message, out.Real = &m, true
 	}
 	m := *out.Message
-	out.Topic, out.Payload = m.Topic, excerpt{m.Payload, len(m.Payload)}.text()
+	out.Topic, out.Payload = m.Topic, trace.Excerpt(m.Payload)
 	out.Covered = p.covers(m.Topic)
 	e.try(ctx, p, m, &out)
 	return out, nil

@@ -123,7 +123,7 @@ type Action struct {
 	kind   string
 	failed string
 	class  class
-	limit  time.Duration
+	limit  time.Duration // of one attempt; 0 for what never waits
 	role   string
 	fields []field
 	plan   planner
@@ -203,9 +203,7 @@ func (a *Action) Plan(ctx context.Context, w *World, c *Call, f Filled) (Plan, e
 // Run performs a for c and gives the resource it worked on, also when it
 // failed.
 func (a *Action) Run(ctx context.Context, w *World, c *Call, f Filled) (resource string, err error) {
-	planning, cancel := context.WithTimeout(ctx, a.limit)
-	plan, err := a.Plan(planning, w, c, f)
-	cancel()
+	plan, err := a.Plan(ctx, w, c, f)
 	if err != nil {
 		return plan.Resource, err
 	}
@@ -256,6 +254,9 @@ func passing(err error) bool {
 }
 
 func (a *Action) within(ctx context.Context, do func(context.Context) error) error {
+	if a.limit == 0 {
+		return do(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.limit)
 	defer cancel()
 	return do(ctx)

@@ -33,27 +33,27 @@ type Setup struct {
 type kind struct {
 	failed string
 	class  class
-	limit  time.Duration
+	limit  time.Duration // of one attempt; 0 for what never waits
 	build  func(*draft) planner
 }
 
 // kinds are the actions this gateway performs, by their key in the document.
 var kinds = map[string]kind{
-	"republish":        {"RepublishAction", once, 5 * time.Second, republish},
+	"republish":        {"RepublishAction", once, 0, republish},
 	"dynamoDB":         {"DynamoAction", again, 10 * time.Second, dynamo},
 	"dynamoDBv2":       {"DynamoActionV2", again, 10 * time.Second, dynamoV2},
 	"timestream":       {"TimestreamAction", again, 10 * time.Second, timestream},
 	"lambda":           {"LambdaAction", again, 60 * time.Second, lambda},
 	"http":             {"HttpAction", again, 5 * time.Second, webhook},
 	"s3":               {"S3Action", again, 10 * time.Second, object},
-	"cloudwatchMetric": {"CloudwatchMetricAction", once, time.Second, metric},
+	"cloudwatchMetric": {"CloudwatchMetricAction", once, 0, metric},
 	"cloudwatchLogs":   {"CloudwatchLogsAction", again, 10 * time.Second, logGroup},
 	"edge.shadow":      {"EdgeShadowAction", once, 10 * time.Second, shadow},
-	"edge.device":      {"EdgeDeviceAction", once, 2 * time.Second, device},
+	"edge.device":      {"EdgeDeviceAction", once, 0, device},
 	"edge.forward":     {"EdgeForwardAction", once, 10 * time.Second, forward},
 	"edge.file":        {"EdgeFileAction", again, 10 * time.Second, file},
 	"edge.sql":         {"EdgeSqlAction", again, 10 * time.Second, statement},
-	"edge.log":         {"EdgeLogAction", once, time.Second, logLine},
+	"edge.log":         {"EdgeLogAction", once, 0, logLine},
 }
 
 // distant are the actions that only AWS has: stored and given back as they

@@ -178,8 +178,10 @@ func statement(d *draft) planner {
 		if w.Tables == nil {
 			return plan, iot.Errorf(iot.Unavailable, "tables.db is not open; see the gateway's health")
 		}
+		looking, cancel := context.WithTimeout(ctx, d.action.limit)
+		defer cancel()
 		var err error
-		if plan.Needs, err = w.Tables.Needs(ctx, parsed); err != nil {
+		if plan.Needs, err = w.Tables.Needs(looking, parsed); err != nil {
 			return plan, err
 		}
 		if len(plan.Needs) > 0 {

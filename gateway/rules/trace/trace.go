@@ -1,4 +1,11 @@
-package rules
+// Package trace remembers the last evaluations of one rule, for people who ask
+// what it does.
+//
+// Remembering a message without a result costs no allocation; long payloads of
+// such messages are told by their length alone. Texts are made when somebody
+// lists them. A Log may be used by any goroutine; the zero Log is empty and
+// takes no memory.
+package trace
 
 import (
 	"encoding/base64"
@@ -11,10 +18,10 @@ import (
 	"github.com/tidehold/tidehold/gateway/iot"
 )
 
-// Limits of a trace.
+// Limits of a Log.
 const (
-	traceMax      = 20   // evaluations of a rule that are remembered
-	traceBytesMax = 1024 // of a payload or a result
+	EvaluationsMax = 20   // that are remembered
+	ExcerptMax     = 1024 // bytes of a payload or a result
 )
 
 // Evaluation is one look of a rule at a message.
@@ -63,17 +70,20 @@ type excerpt struct {
 	size  int
 }
 
-// of keeps short bytes as they are; a copy of the beginning of long ones, so
+// excerptOf keeps short bytes as they are; a copy of the beginning of long ones, so
 // that they need not stay.
 func excerptOf(b []byte, copyLong bool) excerpt {
 	switch {
-	case len(b) <= traceBytesMax:
+	case len(b) <= ExcerptMax:
 		return excerpt{b, len(b)}
 	case copyLong:
-		return excerpt{slices.Clone(b[:traceBytesMax]), len(b)}
+		return excerpt{slices.Clone(b[:ExcerptMax]), len(b)}
 	}
 	return excerpt{nil, len(b)}
 }
+
+// Excerpt is the text of a payload as an Evaluation tells it, uncut.
+func Excerpt(b []byte) string { return excerpt{b, len(b)}.text() }
 
 func (x excerpt) text() string {
 	b, more := x.bytes, ""
@@ -92,36 +102,39 @@ func (x excerpt) text() string {
 	return string(b) + more
 }
 
-// trace remembers the latest evaluations of one rule. The zero trace is empty.
-type trace struct {
+// Log remembers the latest evaluations of one rule.
+type Log struct {
 	mu      sync.Mutex
 	serial  uint64
 	entries []entry
 }
 
-func (t *trace) add(at int64, m *iot.Message, copyLong bool) *entry {
+func (t *Log) add(at int64, m *iot.Message, copyLong bool) *entry {
 	if t.entries == nil {
-		t.entries = make([]entry, traceMax)
+		t.entries = make([]entry, EvaluationsMax)
 	}
-	e := &t.entries[t.serial%traceMax]
+	e := &t.entries[t.serial%EvaluationsMax]
 	t.serial++
 	*e = entry{serial: t.serial, at: at, topic: m.Topic, client: m.Origin.ClientID, trace: m.Origin.TraceID, payload: excerptOf(m.Payload, copyLong)}
 	return e
 }
 
-func (t *trace) miss(at int64, m *iot.Message) {
+// Miss adds a message that gave nothing.
+func (t *Log) Miss(at int64, m *iot.Message) {
 	t.mu.Lock()
 	t.add(at, m, false)
 	t.mu.Unlock()
 }
 
-func (t *trace) failed(at int64, m *iot.Message, err error) {
+// Failed adds a message that could not be evaluated.
+func (t *Log) Failed(at int64, m *iot.Message, err error) {
 	t.mu.Lock()
 	t.add(at, m, true).err = err.Error()
 	t.mu.Unlock()
 }
 
-func (t *trace) match(at int64, m *iot.Message, output []byte) (serial uint64) {
+// Match adds a message that gave a result; serial is for Acted.
+func (t *Log) Match(at int64, m *iot.Message, output []byte) (serial uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.add(at, m, true)
@@ -129,43 +142,33 @@ func (t *trace) match(at int64, m *iot.Message, output []byte) (serial uint64) {
 	return e.serial
 }
 
-// acted adds what an action did to the evaluation it belongs to, if that is
+// Acted adds what an action did to the evaluation it belongs to, if that is
 // still remembered.
-func (t *trace) acted(serial uint64, kind, resource string, err error, took time.Duration) {
+func (t *Log) Acted(serial uint64, kind, resource string, err error, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.entries) == 0 || serial == 0 || t.entries[(serial-1)%traceMax].serial != serial {
+	if len(t.entries) == 0 || serial == 0 || t.entries[(serial-1)%EvaluationsMax].serial != serial {
 		return
 	}
 	o := Outcome{Action: kind, Resource: resource, MS: float64(took.Microseconds()) / 1000}
 	if err != nil {
 		o.Error = err.Error()
 	}
-	e := &t.entries[(serial-1)%traceMax]
+	e := &t.entries[(serial-1)%EvaluationsMax]
 	e.actions = append(e.actions, o)
 }
 
-// list gives the evaluations, the latest first.
-func (t *trace) list() []Evaluation {
+// List gives the evaluations, the latest first.
+func (t *Log) List() []Evaluation {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := []Evaluation{}
-	for n := t.serial; n > 0 && t.serial-n < traceMax; n-- {
-		e := &t.entries[(n-1)%traceMax]
+	for n := t.serial; n > 0 && t.serial-n < EvaluationsMax; n-- {
+		e := &t.entries[(n-1)%EvaluationsMax]
 		all = append(all, Evaluation{
 			Time: e.at, Topic: strings.Clone(e.topic), ClientID: string(e.client), TraceID: e.trace, Payload: e.payload.text(),
 			Matched: e.matched, Output: e.output.text(), Error: e.err, Actions: slices.Clone(e.actions),
 		})
 	}
 	return all
-}
-
-// Trace gives the last evaluations of a rule, the latest first. An unknown rule
-// is Unauthorized, as at AWS.
-func (e *Engine) Trace(name string) ([]Evaluation, error) {
-	r, err := e.rule(name)
-	if err != nil {
-		return nil, err
-	}
-	return r.trace.list(), nil
 }

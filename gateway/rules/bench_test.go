@@ -1,0 +1,241 @@
+package rules
+
+import (
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/ids"
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
+)
+
+// payload300 is the reading of the bars: about 300 bytes of JSON.
+const payload300 = `{"device":"climate-1","site":"hall-7","ts":1732456789123,"temperature":21.5,"humidity":41.25,"pressure":1013.25,` +
+	`"battery":{"voltage":3.71,"percent":87,"charging":false},"gps":{"lat":52.520008,"lon":13.404954,"alt":34},"tags":["indoor","east","second-floor"],"status":"ok","firmware":"2.14.3"}`
+
+// sink is a house that counts.
+type sink struct{ n atomic.Int64 }
+
+func (s *sink) Publish(iot.Message) { s.n.Add(1) }
+
+func benchEngine(b testing.TB, rules ...Rule) (*Engine, *sink) {
+	b.Helper()
+	s := new(sink)
+	e, err := New(Config{Rules: rules}, Deps{Publisher: s, Clock: clock.NewSystem(), IDs: ids.New(rand.Reader), Metrics: metrics.New(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return e, s
+}
+
+// look is what the evaluator does with one message, without its goroutine.
+func lookBench(b *testing.B, rules ...Rule) {
+	e, _ := benchEngine(b, rules...)
+	v := &evaluator{engine: e}
+	look := v.look
+	a := arrival{message: say("dt/climate-1/reading", payload300)}
+	b.ReportAllocs()
+	b.SetBytes(int64(len(payload300)))
+	for b.Loop() {
+		v.one(&a, look)
+	}
+}
+
+func BenchmarkFilter_OneFailing(b *testing.B) {
+	lookBench(b, rule("r", "SELECT temperature FROM 'dt/+/reading' WHERE temperature > 24.5 AND status = 'ok'", to("o")))
+}
+
+// Ten rules on one topic scan the payload once each for a path, or all of it
+// once when one of them wants it whole; the document is checked once.
+func BenchmarkFilter_TenFailingOnOneTopic(b *testing.B) {
+	var rules []Rule
+	for i := range 10 {
+		rules = append(rules, rule(fmt.Sprint("r", i), fmt.Sprintf("SELECT temperature FROM 'dt/+/reading' WHERE temperature > %d", 30+i), to("o")))
+	}
+	lookBench(b, rules...)
+}
+
+func thousand(matching int) []Rule {
+	var rules []Rule
+	for i := range matching {
+		name := "dt/other-" + fmt.Sprint(i)
+		if i == matching/2 {
+			name = "dt/climate-1"
+		}
+		rules = append(rules, rule(fmt.Sprint("r", i), "SELECT temperature FROM '"+name+"/reading' WHERE temperature > 24.5", to("o")))
+	}
+	return rules
+}
+
+func BenchmarkRules_OneOfOne(b *testing.B)      { lookBench(b, thousand(1)...) }
+func BenchmarkRules_OneOfThousand(b *testing.B) { lookBench(b, thousand(1000)...) }
+
+func BenchmarkHandle_NoRuleMatches(b *testing.B) {
+	e, _ := benchEngine(b, thousand(1000)...)
+	m := say("nobody/wants/this", payload300)
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Handle(m)
+	}
+}
+
+// From Handle to the publisher, through intake, evaluation and worker.
+func BenchmarkFire_Republish(b *testing.B) {
+	e, s := benchEngine(b, rule("r", "SELECT temperature, topic(2) AS device FROM 'dt/+/reading' WHERE temperature > 20", to("alarm/${topic(2)}")))
+	done := make(chan struct{})
+	ctx := b.Context()
+	go func() { defer close(done); _ = e.Run(ctx) }()
+	for !e.running() {
+		time.Sleep(time.Millisecond)
+	}
+	m := say("dt/climate-1/reading", payload300)
+	m.Origin.TraceID = "00000000-0000-4000-8000-000000000000" // the broker's
+	b.ReportAllocs()
+	n := int64(0)
+	for b.Loop() {
+		e.Handle(m)
+		for n++; n-s.n.Load() > 500; {
+			runtime.Gosched()
+		}
+	}
+	for s.n.Load() < n {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// The same work on one core, without the hand-over between goroutines.
+func BenchmarkFire_RepublishOnOneCore(b *testing.B) {
+	e, s := benchEngine(b, rule("r", "SELECT temperature, topic(2) AS device FROM 'dt/+/reading' WHERE temperature > 20", to("alarm/${topic(2)}")))
+	r := e.table.Load().byName["r"]
+	v := &evaluator{engine: e}
+	look := v.look
+	a := arrival{message: say("dt/climate-1/reading", payload300)}
+	a.message.Origin.TraceID = "00000000-0000-4000-8000-000000000000"
+	ctx := b.Context()
+	b.ReportAllocs()
+	n := int64(0)
+	for b.Loop() {
+		v.one(&a, look)
+		j, _ := r.queue.take()
+		r.perform(ctx, j)
+		n++
+	}
+	if s.n.Load() != n {
+		b.Errorf("%d published of %d", s.n.Load(), n)
+	}
+}
+
+// What a message costs its publisher while a failing filter looks at it: the
+// evaluator runs beside.
+func BenchmarkHandle_PublisherSide(b *testing.B) {
+	e, _ := benchEngine(b, rule("r", "SELECT temperature FROM 'dt/+/reading' WHERE temperature > 24.5", to("o")))
+	ctx := b.Context()
+	var run sync.WaitGroup
+	run.Go(func() { _ = e.Run(ctx) })
+	m := say("dt/climate-1/reading", payload300)
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Handle(m)
+	}
+}
+
+func TestBar_AFailingFilterIsQuickAndAllocatesNothing(t *testing.T) {
+	result := testing.Benchmark(BenchmarkFilter_OneFailing)
+	t.Log(result, result.MemString())
+	if result.AllocsPerOp() != 0 {
+		t.Errorf("%d allocations", result.AllocsPerOp())
+	}
+}
+
+func TestBar_ThousandRulesCostNoMoreThanOne(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures time")
+	}
+	best := 10.0
+	for range 3 { // the machine is shared
+		one, all := testing.Benchmark(BenchmarkRules_OneOfOne), testing.Benchmark(BenchmarkRules_OneOfThousand)
+		best = min(best, float64(all.NsPerOp())/float64(one.NsPerOp()))
+	}
+	t.Logf("1000 rules of which one matches cost %.2f times one rule", best)
+	if best > 1.2 {
+		t.Errorf("%.2f times, at most 1.2", best)
+	}
+}
+
+func TestBar_AnIdleRuleIsSmall(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	for name, sql := range map[string]string{
+		"filter":  "SELECT temperature, topic(2) AS device, battery.voltage AS v FROM 'dt/%d/+/reading' WHERE temperature > 24.5 AND status = 'ok'",
+		"windows": "SELECT topic(2) AS sensor, avg(t) AS t, max(t) AS hi, count(*) AS n FROM 'sensors/%d/+' GROUP BY topic(2) WINDOW TUMBLING(1m)",
+		"asking":  "SELECT get_thing_shadow('pump').state.desired.max AS m FROM 'in/%d'",
+	} {
+		const n = 500
+		rules := make([]Rule, n)
+		for i := range rules {
+			rules[i] = rule(fmt.Sprint("r", i), fmt.Sprintf(sql, i), to("alarm/${topic(2)}"), `{"dynamoDBv2":{"putItem":{"tableName":"rule_x"}}}`, "error:"+to("errors"))
+		}
+		goroutines, before := runtime.NumGoroutine(), heap()
+		e, _ := benchEngine(t, rules...)
+		after := heap()
+		each := float64(after-before) / n
+		t.Logf("%s: %.1f KiB each, %d goroutines for %d rules", name, each/1024, runtime.NumGoroutine()-goroutines, n)
+		if each > 20<<10 {
+			t.Errorf("%s: %.0f bytes each, at most 20 KiB", name, each)
+		}
+		runtime.KeepAlive(e)
+	}
+}
+
+// Ten thousand groups: what they take, what a message costs, and what a
+// checkpoint costs.
+func BenchmarkWindow_TenThousandGroups(b *testing.B) {
+	e, _ := benchEngine(b, rule("w", "SELECT topic(2) AS s, avg(temperature) AS t, count(*) AS n FROM 'dt/+/reading' GROUP BY topic(2) WINDOW TUMBLING(1h)", to("o")))
+	r := e.table.Load().byName["w"]
+	p := r.program.Load()
+	messages := make([]iot.Message, 10_000)
+	for i := range messages {
+		messages[i] = say(fmt.Sprintf("dt/s%d/reading", i), payload300)
+	}
+	now := e.now()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range messages {
+		r.evaluate(p, &messages[i], nil, now)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e4, "B/group")
+	start := time.Now()
+	saved, err := p.memory.state.Save()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/save")
+	b.ReportMetric(float64(len(saved))/1e6, "MB/save")
+	if _, err := p.statement.Restore(saved, now.wall.UnixMilli(), now.up.Milliseconds()); err != nil {
+		b.Fatal(err)
+	}
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		r.evaluate(p, &messages[i%len(messages)], nil, now)
+		i++
+	}
+	if n := p.memory.state.Stats(); n.Groups != 10_000 {
+		b.Errorf("%+v", n)
+	}
+}
