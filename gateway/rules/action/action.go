@@ -8,7 +8,7 @@
 // Plan says what will be touched; Run asks the role about it, after the
 // templates are filled, so that a payload cannot steer a rule out of its role,
 // and then acts: every attempt within the kind's deadline, kinds of class R3
-// again after RetryWaits, unless the failure is one that time does not mend.
+// again after some pauses, unless the failure is one that time does not mend.
 // Run blocks for as long as that takes; an Action never changes and may be
 // shared by goroutines.
 package action
@@ -34,8 +34,8 @@ import (
 // HopsMax is how many rules a message may pass through.
 const HopsMax = 8
 
-// RetryWaits are the pauses before the further attempts of class R3.
-var RetryWaits = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second}
+// retryWaits are the pauses before the further attempts of class R3.
+var retryWaits = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second}
 
 // Publisher takes a message that a rule made into the house, by the same way
 // as any other.
@@ -230,7 +230,7 @@ func (a *Action) attempt(ctx context.Context, do func(context.Context) error) er
 	if a.class == once {
 		return err
 	}
-	for _, wait := range RetryWaits {
+	for _, wait := range retryWaits {
 		if !passing(err) || ctx.Err() != nil {
 			return err
 		}
