@@ -147,6 +147,9 @@ func BenchmarkHandle_PublisherSide(b *testing.B) {
 }
 
 func TestBar_AFailingFilterIsQuickAndAllocatesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures time")
+	}
 	result := testing.Benchmark(BenchmarkFilter_OneFailing)
 	t.Log(result, result.MemString())
 	if result.AllocsPerOp() != 0 {

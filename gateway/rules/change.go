@@ -16,14 +16,22 @@ import (
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
-// Load brings in the rules, roles and memories of state.db, once; it blocks for
-// the disk. A stored rule that does not compile any more is kept, does not run,
+// Load makes the declared tables and brings in the rules, roles and memories of
+// state.db, once; it blocks for the disk. A stored rule that does not compile any more is kept, does not run,
 // and says why; a rule of the configuration stands before a stored one of the
 // same name.
 func (e *Engine) Load(ctx context.Context) error {
 	e.changes.Lock()
 	defer e.changes.Unlock()
-	if e.loaded || e.deps.State == nil {
+	if e.loaded {
+		return nil
+	}
+	if e.world.Tables != nil {
+		if err := e.world.Tables.Declare(ctx); err != nil { // its actions will say so too
+			e.deps.Log.Error("the declared tables of rules were not made", "err", err)
+		}
+	}
+	if e.loaded = e.deps.State == nil; e.loaded {
 		return nil
 	}
 	err := e.deps.State.Read(ctx, func(tx *store.Tx) error {
@@ -152,22 +160,21 @@ func (e *Engine) Create(ctx context.Context, r Rule) error {
 		return iot.Errorf(iot.LimitExceeded, "there are %d rules, the most there may be", n)
 	}
 	now := e.deps.Clock.Now()
-	if err := e.storeRule(ctx, r, now); err != nil {
+	if err := e.storeRule(ctx, r, now, true); err != nil {
 		return err
 	}
 	e.swap(append(slices.Clone(t.sorted), newRunner(e, p, false, now)))
 	return nil
 }
 
-// storeRule writes the document. The memory of a rule that is switched off, or
-// has another statement, is forgotten.
-func (e *Engine) storeRule(ctx context.Context, r Rule, now time.Time) error {
+// storeRule writes the document, and forgets the memory when asked to.
+func (e *Engine) storeRule(ctx context.Context, r Rule, now time.Time, forget bool) error {
 	document, err := json.Marshal(r)
 	if err != nil {
 		return iot.Errorf(iot.InvalidRequest, "rule %q: %v", r.Name, err)
 	}
 	return e.write(ctx, "rules put rule", func(tx *store.Tx) error {
-		if r.Disabled {
+		if forget {
 			if _, err := tx.Exec(deleteState, r.Name); err != nil {
 				return err
 			}
@@ -194,7 +201,8 @@ func (e *Engine) replace(ctx context.Context, of *runner, r Rule) error {
 	if err != nil {
 		return err
 	}
-	if err := e.storeRule(ctx, r, e.deps.Clock.Now()); err != nil {
+	forget := r.Disabled || !of.program.Load().shares(p)
+	if err := e.storeRule(ctx, r, e.deps.Clock.Now(), forget); err != nil {
 		return err
 	}
 	of.attach(p)

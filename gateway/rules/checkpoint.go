@@ -248,6 +248,7 @@ func (r *runner) restoreResults(p *program, saved []byte) error {
 			continue
 		}
 		r.results = append(r.results, j)
+		r.resultBytes += j.bytes()
 	}
 	return nil
 }

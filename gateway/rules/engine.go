@@ -237,11 +237,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := e.Load(ctx); err != nil {
 		return err
 	}
-	if e.world.Tables != nil {
-		if err := e.world.Tables.Declare(ctx); err != nil && ctx.Err() == nil {
-			e.deps.Log.Error("the declared tables of rules were not made", "err", err)
-		}
-	}
 	e.begin(ctx)
 	stop := make(chan struct{})
 	saved := make(chan struct{})

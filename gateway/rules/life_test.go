@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/function"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -85,6 +87,8 @@ func TestLambda_GetsEventAndContextAndIsTriedAgain(t *testing.T) {
 	))
 	tries := 0
 	h.invoke = func(_ context.Context, c function.Call) ([]byte, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		switch c.Function {
 		case "arn:aws:lambda:us-east-1:1:function:add":
 			return []byte(`{"sum":` + string(c.Event) + `0}`), nil
@@ -385,4 +389,54 @@ func TestMemory_AFullDiskDoesNotHoldResultsBack(t *testing.T) {
 	}
 	h.engine.Handle(say("in", `{"x":"`+strings.Repeat("x", 100_000)+`"}`))
 	h.until("the result comes", func() bool { return len(h.said("out")) == 1 })
+}
+
+// settable is a clock whose wall can be set.
+type settable struct {
+	*clock.System
+	offset *atomic.Int64
+}
+
+func (c settable) Now() time.Time { return c.System.Now().Add(time.Duration(c.offset.Load())) }
+
+// A board without a battery clock starts in the past and is set once it hears
+// the time; later an operator sets it back by hours.
+func TestClock_StepsDoNoHarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var offset atomic.Int64
+		offset.Store(int64(-20 * 365 * 24 * time.Hour))
+		h := newHouse(t, Config{Zone: time.UTC, Rules: []Rule{
+			rule("tick", "SELECT time FROM SCHEDULE 'rate(5 minutes)'", to("tick")),
+			rule("open", "SELECT open FROM 'door' WHERE open = true FOR 2m", to("open")),
+			rule("mean", "SELECT count(*) AS n FROM 'in' WINDOW TUMBLING(10m)", to("mean")),
+		}})
+		h.change = func(d *Deps) { d.Clock = settable{clock.NewSystem(), &offset} }
+		h.start()
+		time.Sleep(11 * time.Minute)
+		h.engine.Handle(say("door", `{"open":true}`))
+		h.engine.Handle(say("in", `{}`))
+		time.Sleep(time.Minute)
+		offset.Store(0) // to the present: what is overdue by twenty years fires once
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if n := len(h.said("tick")); n != 3 {
+			t.Errorf("%d ticks after the step forward, want 2 before and 1 after", n)
+		}
+		if len(h.said("open")) != 0 || len(h.said("mean")) != 1 {
+			t.Errorf("open %v, mean %v: durations follow the steady clock, alignment the wall", h.said("open"), h.said("mean"))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(h.said("open")) != 1 {
+			t.Errorf("open %v", h.said("open"))
+		}
+		offset.Store(int64(-3 * time.Hour))
+		before := len(h.said("tick"))
+		time.Sleep(15 * time.Minute)
+		synctest.Wait()
+		if n := len(h.said("tick")) - before; n != 3 {
+			t.Errorf("%d ticks in a quarter of an hour after the step back", n)
+		}
+		h.stop()
+	})
 }

@@ -15,8 +15,10 @@ const (
 	// QueueMax and QueueBytes bound what waits for one rule.
 	QueueMax   = 1000
 	QueueBytes = 8 << 20
-	// ResultsMax bounds the stored results of one rule that wait.
-	ResultsMax = 10_000
+	// ResultsMax and ResultsBytes bound the results of one rule that are kept
+	// until they have been performed.
+	ResultsMax   = 10_000
+	ResultsBytes = 32 << 20
 	// HopsMax is how many rules a message may pass through.
 	HopsMax = action.HopsMax
 )

@@ -75,13 +75,14 @@ type runner struct {
 	queue ring[*job]
 	// results are those of windows, timers and schedules; they stay until they
 	// have been performed.
-	results []*job
-	saving  bool
-	ticking bool
-	telling bool          // the error action is told of dropped messages
-	told    time.Duration // when it was
-	warned  time.Duration
-	muted   int // warnings since
+	results     []*job
+	resultBytes int
+	saving      bool
+	ticking     bool
+	telling     bool          // the error action is told of dropped messages
+	told        time.Duration // when it was
+	warned      time.Duration
+	muted       int // warnings since
 }
 
 func newRunner(e *Engine, p *program, fromFile bool, created time.Time) *runner {
@@ -104,7 +105,7 @@ func (r *runner) attach(p *program) {
 	switch {
 	case !p.live() || p.memory == nil:
 		r.engine.agenda.Due(r.appointment, agenda.Never)
-	case old != nil && old.live() && old.memory != nil && old.rule.SQL == p.rule.SQL && old.rule.Version == p.rule.Version:
+	case old != nil && old.live() && old.shares(p):
 		p.memory = old.memory
 	default:
 		p.memory.scheduled(p, now.wall)
@@ -113,6 +114,11 @@ func (r *runner) attach(p *program) {
 	if p.live() && p.memory != nil {
 		r.engine.agenda.Due(r.appointment, now.up) // its first tick plans the next
 	}
+}
+
+// shares reports whether the next program can go on with the memory of p.
+func (p *program) shares(next *program) bool {
+	return p.memory != nil && p.rule.SQL == next.rule.SQL && p.rule.Version == next.rule.Version
 }
 
 // put queues j; at the limits the oldest goes.
@@ -142,7 +148,9 @@ func (r *runner) hold(j *job) {
 	var dropped []*job
 	r.mu.Lock()
 	r.results = append(r.results, j)
-	if len(r.results) > ResultsMax { // the first may be under way
+	r.resultBytes += j.bytes()
+	for len(r.results) > 2 && (len(r.results) > ResultsMax || r.resultBytes > ResultsBytes) { // the first may be under way
+		r.resultBytes -= r.results[1].bytes()
 		dropped = append(dropped, r.results[1])
 		r.results = append(r.results[:1], r.results[2:]...)
 	}
@@ -241,6 +249,7 @@ func (r *runner) settle(ctx context.Context, j *job) {
 	r.mu.Lock()
 	done := len(r.results) > 0 && r.results[0] == j && ctx.Err() == nil
 	if done {
+		r.resultBytes -= j.bytes()
 		r.results[0] = nil
 		r.results = r.results[1:]
 		if len(r.results) == 0 {

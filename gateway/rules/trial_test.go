@@ -162,7 +162,7 @@ func TestFunction_RealProcessEndToEnd(t *testing.T) {
 	if got := h.said("out")[0]; got != `{"twice":42}` {
 		t.Errorf("got %s", got)
 	}
-	h.engine.Handle(say("in", `"no object"`))
+	h.engine.Handle(say("in", "no JSON"))
 	h.until("the failure is told", func() bool { return len(h.said("err")) == 1 })
 	h.stop()
 }
