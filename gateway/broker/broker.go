@@ -26,7 +26,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/broker/keep"
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
+	"github.com/tidehold/tidehold/gateway/broker/retain"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/ids"
@@ -141,6 +143,9 @@ type Config struct {
 	OnDenied string
 	// ConnackDenied is the code of a refused CONNECT of 3.1.1; default 5.
 	ConnackDenied byte
+	// Keeper makes sessions and retained messages durable; without one they
+	// live in memory.
+	Keeper keep.Keeper
 	// Listen opens sockets; default net.ListenConfig.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 }
@@ -164,13 +169,14 @@ type Broker struct {
 	budget    *wire.Budget
 	lobby     *wire.Lobby
 	gate      *wire.Gate
-	denials   quiet
+	denials   wire.Quiet
 	listeners []*listener
 
 	index    *index
-	retained *retained
+	retained *retain.Store
 	presence *lifecycle.Presence
 	sessions *sessions
+	kept     ledger
 
 	serving  sync.WaitGroup // readers and writers of connections
 	stopping chan struct{}
@@ -196,9 +202,16 @@ func New(cfg Config, auth Authorizer, house House, clk clock.Clock, src *ids.Sou
 		stopping: make(chan struct{}),
 		wakeup:   make(chan struct{}, 1),
 	}
-	b.retained = newRetained(cfg)
+	b.retained = retain.New(retain.Limits{
+		Messages: cfg.Limits.MaxRetained, Bytes: cfg.Limits.MaxRetainedBytes, PerPrincipal: cfg.MaxRetainedPerPrincipal,
+	})
 	b.count = newFigures(m, b)
-	b.retained.dropped = func() { b.count.dropped.Inc("retained_limit") }
+	b.retained.Dropped = func() { b.count.dropped.Inc("retained_limit") }
+	b.retained.Expired = func(name string) {
+		b.cfg.Keeper.Keep(keep.Change{Retained: &keep.Message{Message: iot.Message{Topic: name}}}, nil)
+	}
+	_, nothing := b.cfg.Keeper.(keep.Nothing)
+	b.kept.sessions = !nothing
 	return b, nil
 }
 
@@ -223,6 +236,9 @@ func (cfg *Config) fill() error {
 	}
 	if cfg.Limits.MaxConnections < 0 {
 		cfg.Limits.MaxConnections = wire.ConnectionsFor(wire.MemoryBytes())
+	}
+	if cfg.Keeper == nil {
+		cfg.Keeper = keep.Nothing{}
 	}
 	if cfg.Listen == nil {
 		cfg.Listen = func(ctx context.Context, network, address string) (net.Listener, error) {

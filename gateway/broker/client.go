@@ -11,6 +11,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/inbound"
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -49,15 +50,15 @@ type client struct {
 
 	willDelay time.Duration
 
-	acks    ackLine
+	acks    *inbound.Line
 	once    sync.Once
 	end     ending        // set before stopped is closed
 	stopped chan struct{} // the connection is over
 	gone    chan struct{} // and has been cleaned up after
 }
 
-// keep tells which packets hold texts and payloads that outlive their reading.
-func keep(first byte) bool {
+// outlives tells which packets hold texts and payloads that outlive their reading.
+func outlives(first byte) bool {
 	switch first >> 4 {
 	case packets.Connect, packets.Publish, packets.Subscribe, packets.Unsubscribe:
 		return true
@@ -73,7 +74,7 @@ func (c *client) stop(e ending) {
 			c.conn.Send(c.encodeDisconnect(e), wire.Must)
 		}
 		close(c.stopped)
-		c.acks.close()
+		c.acks.Close()
 		c.conn.Close()
 	})
 }
@@ -91,7 +92,7 @@ func (c *client) encodeDisconnect(e ending) []byte {
 func (c *client) run() {
 	c.read.Wait = func() { c.tally.flush(c.b.count, c.read) }
 	for {
-		first, body, err := c.read.Next(keep)
+		first, body, err := c.read.Next(outlives)
 		if err != nil {
 			c.stop(c.readEnding(err))
 			break

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/inbound"
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -38,7 +39,7 @@ type refusal struct {
 func (b *Broker) serve(l *listener, a wire.Accepted) {
 	c := b.newClient(l, a.Conn, a.TLS)
 	_ = a.Conn.SetReadDeadline(time.Now().Add(b.cfg.Limits.ConnectTimeout))
-	first, body, err := c.read.Next(keep)
+	first, body, err := c.read.Next(outlives)
 	if err != nil || first != packets.Connect<<4 {
 		b.count.connects.Inc("no_connect")
 		c.conn.Close()
@@ -69,7 +70,6 @@ func (b *Broker) newClient(l *listener, nc net.Conn, state *tls.ConnectionState)
 	c.read = wire.NewReader(nc, c.conn, connectMax)
 	c.read.Fixed = true
 	c.address = wire.AddressOf(nc)
-	c.acks.open(b.cfg.Limits.MaxInflight)
 	if !l.cfg.RateFree {
 		c.pace = wire.Pacer{Rate: b.cfg.Limits.PublishRate, Bytes: b.cfg.Limits.PublishBytes}
 	}
@@ -227,28 +227,10 @@ func (b *Broker) refuse(c *client, no *refusal) {
 			Mods: packets.Mods{DisallowProblemInfo: !c.problemInfo, MaxSize: uint32(c.maxPacket)}}
 		pk.Properties.ReasonString = no.text
 		c.conn.Send(wire.Encode(func(w *bytes.Buffer) error { return pk.ConnackEncode(w) }), wire.Must)
-	} else if code := b.oldCode(no.code); code != 0 {
+	} else if code := wire.ReturnCode(no.code, b.cfg.ConnackDenied); code != 0 {
 		c.conn.Send([]byte{packets.Connack << 4, 2, 0, code}, wire.Must)
 	}
 	c.conn.Close()
-}
-
-// oldCode is the CONNACK return code of 3.1.1; 0 means none fits, and the
-// connection is closed without a word (MQTT 3.1.1, 3.2.2.3).
-func (b *Broker) oldCode(code byte) byte {
-	switch code {
-	case wire.CodeVersion:
-		return 1
-	case wire.CodeClientID:
-		return 2
-	case wire.CodeUnavailable, wire.CodeQuota, wire.CodeConnectionRate:
-		return 3
-	case wire.CodeCredentials:
-		return 4
-	case wire.CodeMalformed, wire.CodeProtocol:
-		return 0
-	}
-	return b.cfg.ConnackDenied
 }
 
 // welcome gives c its session and its CONNACK.
@@ -257,6 +239,7 @@ func (b *Broker) welcome(c *client, pk *packets.Packet) {
 	c.read.Fixed = false
 	c.read.Silence = time.Duration(pk.Connect.Keepalive) * time.Second * 3 / 2 // MQTT-3.1.2-24
 	c.read.Max = b.packetMax()
+	c.acks = inbound.NewLine(limits.MaxInflight, c.version, func(acks []byte) { c.conn.Send(acks, wire.Must) })
 	b.count.connections.Add(1)
 	b.count.connects.Inc("accepted")
 	b.attach(c, func(present bool) []byte {

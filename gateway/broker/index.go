@@ -3,6 +3,7 @@ package broker
 import (
 	"sync"
 
+	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
@@ -48,43 +49,43 @@ func (x *index) match(name string, dst []*entry) []*entry {
 
 // replace puts e under f in place of old, which may be nil, at one instant: no
 // message falls between them.
-func (x *index) replace(f filter, old, e *entry) {
+func (x *index) replace(f wire.Filter, old, e *entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if old != nil {
 		x.drop(f, old)
 	}
 	x.size++
-	if f.share == "" {
-		x.trie.Add(f.topic, e)
+	if f.Share == "" {
+		x.trie.Add(f.Topic, e)
 		return
 	}
-	place := x.groups[f.text]
+	place := x.groups[f.Text]
 	if place == nil {
 		place = &entry{group: &group{}}
-		x.groups[f.text] = place
-		x.trie.Add(f.topic, place)
+		x.groups[f.Text] = place
+		x.trie.Add(f.Topic, place)
 	}
 	place.group.join(e)
 }
 
 // remove takes e away from under f.
-func (x *index) remove(f filter, e *entry) {
+func (x *index) remove(f wire.Filter, e *entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.drop(f, e)
 }
 
-func (x *index) drop(f filter, e *entry) {
+func (x *index) drop(f wire.Filter, e *entry) {
 	x.size--
-	if f.share == "" {
-		x.trie.Remove(f.topic, e)
+	if f.Share == "" {
+		x.trie.Remove(f.Topic, e)
 		return
 	}
-	place := x.groups[f.text]
+	place := x.groups[f.Text]
 	if place != nil && place.group.leave(e) == 0 {
-		delete(x.groups, f.text)
-		x.trie.Remove(f.topic, place)
+		delete(x.groups, f.Text)
+		x.trie.Remove(f.Topic, place)
 	}
 }
 

@@ -3,6 +3,7 @@ package broker
 import (
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/metrics"
@@ -45,8 +46,8 @@ func newFigures(m *metrics.Registry, b *Broker) *figures {
 	gauge("mqtt_buffered_bytes", "Bytes in write buffers and queues.", func() int64 { return b.budget.Used() })
 	gauge("mqtt_sessions", "Sessions, connected or not.", func() int64 { return int64(b.sessions.len()) })
 	gauge("mqtt_subscriptions", "Subscriptions of all sessions.", func() int64 { return int64(b.index.len()) })
-	gauge("mqtt_retained_messages", "Retained messages.", func() int64 { n, _ := b.retained.size(); return int64(n) })
-	gauge("mqtt_retained_bytes", "Bytes of retained messages.", func() int64 { _, n := b.retained.size(); return n })
+	gauge("mqtt_retained_messages", "Retained messages.", func() int64 { n, _ := b.retained.Size(); return int64(n) })
+	gauge("mqtt_retained_bytes", "Bytes of retained messages.", func() int64 { _, n := b.retained.Size(); return n })
 	gauge("mqtt_lobby_connections", "Connections that have not said CONNECT.", func() int64 { return int64(b.lobby.Len()) })
 	return f
 }
@@ -79,5 +80,20 @@ func (t *tally) flush(f *figures, r *wire.Reader) {
 			f.received.Add(float64(t.received[qos]), strconv.Itoa(qos))
 			t.received[qos] = 0
 		}
+	}
+}
+
+// denied counts a refusal of the Authorizer, which has logged it and knows the
+// policy behind it.
+func (b *Broker) denied(action string) { b.count.denied.Inc(action) }
+
+// refused counts a refusal by a rule of the broker and logs it, rate limited
+// (security.md 1.6).
+func (b *Broker) refused(action string, c *client, resource string, err error) {
+	b.count.denied.Inc(action)
+	missed, ok := b.denials.Pass(string(c.public.ID)+"\x00"+action+"\x00"+resource, time.Now())
+	if ok {
+		b.log.Warn("authz.denied", "client", c.public.ID, "principal", c.public.Principal.ID,
+			"action", action, "topic", resource, "err", err, "missed", missed)
 	}
 }

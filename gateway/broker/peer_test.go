@@ -51,8 +51,7 @@ func (h *household) Accept(m iot.Message, done func(error)) {
 	if take != nil && take(m, done) {
 		return
 	}
-	done(nil)
-	h.b.Route(m)
+	h.b.Deliver(m, done)
 }
 
 func (h *household) set(take func(m iot.Message, done func(error)) bool) {

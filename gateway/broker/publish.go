@@ -138,7 +138,7 @@ func (c *client) refusal(fh packets.FixedHeader, p wire.Published) (byte, error)
 	if err := c.b.auth.Publish(&c.public, c.topic.name, fh.Retain); err != nil {
 		return denialCode(err), err
 	}
-	if fh.Retain && !c.topic.reserved && c.version == 5 && !c.b.retained.fits(c.topic.name, len(p.Payload), c.public.Principal) {
+	if fh.Retain && !c.topic.reserved && c.version == 5 && !c.b.retained.Fits(c.topic.name, len(p.Payload), c.public.Principal) {
 		c.b.count.dropped.Inc("retained_limit")
 		return wire.CodeQuota, errRetainedFull
 	}
@@ -169,24 +169,16 @@ func (c *client) deny(fh packets.FixedHeader, id uint16, code byte, err error) *
 		answer = wire.CodeSuccess
 	}
 	if fh.Qos > 0 && (lenient || c.version == 5) {
-		q := c.pending(fh.Qos, id)
-		if !c.acks.join(q) {
+		q := c.acks.Pending(fh.Qos, id)
+		if !c.acks.Join(q) {
 			return &ending{event: lifecycle.Lost}
 		}
-		q.settle(answer, false)
+		q.Settle(answer, false)
 	}
 	if lenient {
 		return nil
 	}
 	return &ending{code: code, event: lifecycle.Auth, text: err.Error()}
-}
-
-func (c *client) pending(qos byte, id uint16) *pending {
-	kind := byte(packets.Puback)
-	if qos == 2 {
-		kind = packets.Pubrec
-	}
-	return &pending{c: c, kind: kind, id: id}
 }
 
 // accept hands a message that may be published to the house.
@@ -199,21 +191,25 @@ func (c *client) accept(fh packets.FixedHeader, p wire.Published) *ending {
 		c.b.house.Accept(m, ignore)
 		return nil
 	}
-	q := c.pending(fh.Qos, p.ID)
-	if !c.acks.join(q) {
+	q := c.acks.Pending(fh.Qos, p.ID)
+	if !c.acks.Join(q) {
 		return &ending{event: lifecycle.Lost}
 	}
 	if fh.Qos == 1 {
-		c.b.house.Accept(m, q.finish)
+		c.b.house.Accept(m, q.Finish)
 		return nil
 	}
-	inbound := c.session.inbound
-	if limit := c.b.cfg.Limits.MaxInflight; c.version == 5 && limit > 0 && inbound.len() >= limit+limit/4 {
+	open := c.session.inbound
+	if limit := c.b.cfg.Limits.MaxInflight; c.version == 5 && limit > 0 && open.Len() >= limit+limit/4 {
 		// We announced limit; a quarter is for releases on their way.
 		return &ending{code: wire.CodeReceiveMaximum, event: lifecycle.ClientError, text: "more QoS 2 messages than our receive maximum"}
 	}
-	if ex, fresh := inbound.begin(q); fresh {
-		c.b.house.Accept(m, func(err error) { inbound.finish(ex, p.ID, err) })
+	if ex, fresh := open.Begin(q); fresh {
+		forget := c.b.bring(&m, c.session, p.ID)
+		c.b.house.Accept(m, func(err error) {
+			forget()
+			open.Finish(ex, p.ID, err)
+		})
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package broker
 import (
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/broker/keep"
+	"github.com/tidehold/tidehold/gateway/broker/retain"
 	"github.com/tidehold/tidehold/gateway/iot"
 )
 
@@ -12,13 +14,15 @@ type routed struct {
 	at      time.Time // when it was routed
 	expires time.Time // zero = never
 	size    int       // what it counts for in queues
+
+	// Only the goroutine that delivers the message uses these.
+	stored *stored // nil while no session that is kept has it
+	refs   []keep.Ref
+	held   []*session // wait with it for the commit
 }
 
-// messageOverhead is what a queued message costs beside topic and payload.
-const messageOverhead = 200
-
 func newRouted(m iot.Message, now time.Time) *routed {
-	r := &routed{Message: m, at: now, size: len(m.Topic) + len(m.Payload) + messageOverhead}
+	r := &routed{Message: m, at: now, size: len(m.Topic) + len(m.Payload) + retain.Overhead}
 	if m.Properties != nil && m.Properties.MessageExpiry > 0 {
 		r.expires = now.Add(time.Duration(m.Properties.MessageExpiry) * time.Second)
 	}
@@ -40,11 +44,13 @@ type outgoing struct {
 	*routed
 	qos    byte
 	retain bool
-	ids    []int // subscription identifiers
+	ids    []int   // subscription identifiers
+	n      uint64  // its place in the session's order
+	kept   *stored // nil: it is in memory alone
+	again  bool    // it may have been sent before a restart
 }
 
-// queue holds what waits for one session, in order. A durable queue has this
-// shape too: push at the tail, look at the head, pop after it was sent.
+// queue holds what waits for one session, in order.
 type queue struct {
 	items []outgoing // from head on
 	head  int

@@ -8,16 +8,27 @@ import (
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
-// Route delivers m to the local subscribers and, when it is retained, keeps it.
+// Route is Deliver for whom nobody waits.
+func (b *Broker) Route(m iot.Message) { b.Deliver(m, ignore) }
+
+// Deliver gives m to the local subscribers and, when it is retained, keeps it.
 // A client's RETAIN on a reserved topic is never kept. It does not wait for
-// any subscriber. Calls of one goroutine are delivered in their order.
-func (b *Broker) Route(m iot.Message) {
+// any subscriber, nor for the disk: done is called at once when nobody durable
+// wants m, otherwise from another goroutine after the commit for all
+// persistent sessions that want it and for the retained message, or with the
+// reason why there was none; it must not block. Calls of one goroutine are
+// delivered in their order.
+func (b *Broker) Deliver(m iot.Message, done func(error)) {
 	r := newRouted(m, time.Now())
 	if m.Retain && (m.Origin.ClientID == "" || !topic.IsReserved(m.Topic)) {
-		b.retained.keep(r, func() { b.deliver(r) })
+		b.retained.Keep(r.retained(), func(changed bool) {
+			b.deliver(r)
+			b.secure(r, changed, done)
+		})
 		return
 	}
 	b.deliver(r)
+	b.secure(r, false, done)
 }
 
 // mergeByMap is how many matches make a map cheaper than looking for twins.

@@ -3,9 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
@@ -33,7 +31,7 @@ func (b *Broker) Listen(ctx context.Context) error {
 			var err error
 			if ln, err = b.cfg.Listen(ctx, "tcp", cfg.Bind); err != nil {
 				b.closeListeners()
-				return listenError(cfg, err)
+				return wire.ListenError(cfg.Name, cfg.Bind, err)
 			}
 		}
 		b.listeners = append(b.listeners, &listener{cfg: cfg, Listener: wire.Listener{
@@ -48,22 +46,9 @@ func (b *Broker) Listen(ctx context.Context) error {
 }
 
 func (b *Broker) acceptFailed(name string, err error) {
-	if missed, ok := b.denials.pass("accept\x00"+name, time.Now()); ok {
+	if missed, ok := b.denials.Pass("accept\x00"+name, time.Now()); ok {
 		b.log.Warn("accept failed, trying again", "listener", name, "err", err, "missed", missed)
 	}
-}
-
-func listenError(cfg ListenerConfig, err error) error {
-	advice := "check bind of the listener"
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		advice = "the address is taken: stop the other program, or give this listener another bind (HOST:0 picks a free port)"
-	case errors.Is(err, syscall.EACCES):
-		advice = "ports below 1024 need CAP_NET_BIND_SERVICE or a socket unit of systemd"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		advice = "this host does not have the address: give the listener another bind"
-	}
-	return fmt.Errorf("broker: listener %q: listen on %s: %w; %s", cfg.Name, cfg.Bind, err, advice)
 }
 
 func (b *Broker) closeListeners() {

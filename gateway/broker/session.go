@@ -1,12 +1,14 @@
 package broker
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/inbound"
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -23,7 +25,7 @@ type session struct {
 	b       *Broker
 	id      iot.ClientID
 	owner   iot.Principal
-	inbound *exchanges
+	inbound *inbound.Exchanges
 	client  atomic.Pointer[client] // nil while away; written under mu
 
 	mu      sync.Mutex
@@ -33,17 +35,18 @@ type session struct {
 	waiting queue
 	flight  []flight // in the order sent
 	fresh   int      // flight[:fresh] was sent on this connection
-	lastID  uint16
+	next    uint64   // place of the next message in the session's order
 	window  int
 	heard   time.Time // last acknowledgement, or the first of flight
 	expiry  time.Duration
 	expires time.Time // while away
 	will    *lastWill // waits for its delay
 	ended   bool
+	number  int64 // under which it is kept; 0 = it is not
 }
 
 type subscription struct {
-	filter filter
+	filter wire.Filter
 	entry  *entry
 }
 
@@ -51,11 +54,12 @@ type subscription struct {
 type flight struct {
 	outgoing
 	id       uint16
-	received bool // QoS 2: PUBREC came, PUBREL is out
+	received bool // QoS 2: PUBREC came
+	released bool // PUBREL may go out
 }
 
 func newSession(b *Broker, id iot.ClientID, owner iot.Principal) *session {
-	return &session{b: b, id: id, owner: owner, inbound: &exchanges{}, subs: make(map[string]subscription)}
+	return &session{b: b, id: id, owner: owner, inbound: &inbound.Exchanges{}, subs: make(map[string]subscription)}
 }
 
 func (s *session) connection() *client { return s.client.Load() }
@@ -88,6 +92,7 @@ func (s *session) put(o outgoing) {
 	if !s.admit(o, c) {
 		return
 	}
+	s.place(&o)
 	s.waiting.push(o)
 	s.b.count.queued.Add(1)
 	if c != nil {
@@ -102,7 +107,7 @@ func (s *session) sendAtOnce(c *client, o outgoing) {
 	}
 	if c.send(o, 0, false, wire.May, o.at) == noRoom {
 		s.b.count.dropped.Inc("slow_client")
-		if missed, ok := s.b.denials.pass("slow\x00"+string(s.id), o.at); ok {
+		if missed, ok := s.b.denials.Pass("slow\x00"+string(s.id), o.at); ok {
 			s.b.log.Warn("client reads too slowly, QoS 0 messages for it are dropped", "client", s.id, "missed", missed)
 		}
 	}
@@ -153,6 +158,7 @@ func (s *session) discard(reason string) {
 	s.b.budget.Give(o.size)
 	s.b.count.queued.Add(-1)
 	s.b.count.dropped.Inc(reason)
+	s.let(o)
 }
 
 // hurry disconnects a client that acknowledges nothing while messages wait.
@@ -175,6 +181,12 @@ func (s *session) pump(c *client, now time.Time) {
 			s.discard("expired")
 			continue
 		}
+		if ready, lost := s.waiting.first().ready(); lost {
+			s.discard("not_stored")
+			continue
+		} else if !ready {
+			return
+		}
 		if !s.sendNext(c, now) {
 			return
 		}
@@ -185,8 +197,9 @@ func (s *session) pump(c *client, now time.Time) {
 func (s *session) resend(c *client, now time.Time) bool {
 	f := &s.flight[s.fresh]
 	if f.received {
-		var space [8]byte
-		c.conn.Send(wire.AppendAck(space[:0], packets.Pubrel, f.id, c.version, wire.CodeSuccess), wire.Must)
+		if f.released {
+			c.sendAck(packets.Pubrel, f.id, wire.CodeSuccess)
+		}
 		s.fresh++
 		return true
 	}
@@ -214,22 +227,17 @@ func (s *session) sendNext(c *client, now time.Time) bool {
 		s.discard("not_authorized")
 		return true
 	}
-	id := s.lastID + 1
-	if id == 0 {
-		id = 1
+	id := packetID(o.n)
+	if len(s.flight) > 0 && int64(o.n-s.flight[0].n) > math.MaxInt16 && s.find(id) >= 0 {
+		return false // ids have come round to one that is still out
 	}
-	// Ids in flight run upwards from the oldest: only that one can be in the way.
-	if len(s.flight) > 0 && s.flight[0].id == id {
-		return false
-	}
-	switch c.send(*o, id, false, wire.Later, now) {
+	switch c.send(*o, id, o.again, wire.Later, now) {
 	case noRoom:
 		return false
 	case tooLarge:
 		s.discard("too_large")
 		return true
 	}
-	s.lastID = id
 	if len(s.flight) == 0 {
 		s.heard = now
 	}
@@ -240,9 +248,15 @@ func (s *session) sendNext(c *client, now time.Time) bool {
 	return true
 }
 
+// packetID follows from a message's place, so that a message has the same one
+// after a restart and a client knows a QoS 2 message again.
+func packetID(n uint64) uint16 { return uint16(n%math.MaxUint16) + 1 }
+
 // land takes flight[i] out: it is done.
 func (s *session) land(i int) {
-	s.b.budget.Give(s.flight[i].size)
+	o := s.flight[i].outgoing
+	defer s.let(o)
+	s.b.budget.Give(o.size)
 	s.b.count.inflight.Add(-1)
 	if i < s.fresh {
 		s.fresh--
@@ -286,18 +300,18 @@ func (s *session) acknowledged(c *client, id uint16) {
 // one that we forgot (MQTT 5, 3.6.2.1).
 func (s *session) received(c *client, id uint16, code byte) {
 	s.step(c, id, func(i int) {
-		answer := byte(wire.CodeSuccess)
 		switch {
 		case i < 0 || s.flight[i].qos != 2:
-			answer = wire.CodeIDNotFound
+			c.sendAck(packets.Pubrel, id, wire.CodeIDNotFound)
 		case code >= wire.CodeUnspecified:
 			s.land(i)
-			return
-		default:
+		case s.flight[i].kept == nil || s.flight[i].released:
+			s.flight[i].received, s.flight[i].released = true, true
+			c.sendAck(packets.Pubrel, id, wire.CodeSuccess)
+		case !s.flight[i].received:
 			s.flight[i].received = true
+			s.keepReceived(s.flight[i].n)
 		}
-		var space [8]byte
-		c.conn.Send(wire.AppendAck(space[:0], packets.Pubrel, id, c.version, answer), wire.Must)
 	})
 }
 
@@ -341,6 +355,7 @@ func (s *session) adopt(c *client, connack []byte) bool {
 	s.heard = time.Now()
 	c.conn.Send(connack, wire.Must)
 	s.client.Store(c)
+	s.settleNumber()
 	s.pump(c, s.heard)
 	return true
 }
@@ -359,6 +374,7 @@ func (s *session) release(c *client, will *lastWill, now time.Time) (due *lastWi
 		s.ended = true
 		return will, true
 	}
+	defer s.save(ignore)
 	s.expires = now.Add(s.expiry)
 	if will != nil && will.delay > 0 {
 		will.at = now.Add(min(will.delay, s.expiry))
@@ -377,15 +393,18 @@ func (s *session) forget(c *client) {
 	}
 }
 
-// clear empties a session that is over and gives the will that waited.
-func (s *session) clear() *lastWill {
+// clear empties a session that is over and gives the will that waited. done is
+// called when nothing of it is left on disk.
+func (s *session) clear(done func(error)) *lastWill {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
+	s.unkeep(done)
 	for s.waiting.len() > 0 {
 		o := s.waiting.pop()
 		s.b.budget.Give(o.size)
 		s.b.count.queued.Add(-1)
+		s.let(o)
 	}
 	for len(s.flight) > 0 {
 		s.land(len(s.flight) - 1)

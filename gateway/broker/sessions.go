@@ -102,7 +102,7 @@ func (t *sessions) each(f func(*session)) {
 
 // lastWill is a will whose connection ended.
 type lastWill struct {
-	public  *Client
+	public  *Client // nil after a restart
 	message iot.Message
 	delay   time.Duration
 	at      time.Time
@@ -121,7 +121,7 @@ func (b *Broker) attach(c *client, connack func(present bool) []byte) {
 		present := s != nil && !c.public.CleanStart && s.owner == c.public.Principal
 		if !present {
 			if s != nil {
-				b.over(s)
+				b.wait(func(done func(error)) { b.over(s, done) })
 			}
 			s = newSession(b, c.public.ID, c.public.Principal)
 			b.sessions.put(s)
@@ -153,9 +153,9 @@ func (b *Broker) evict(s *session) {
 }
 
 // over ends a session and sends the will that waited for that.
-func (b *Broker) over(s *session) {
+func (b *Broker) over(s *session, done func(error)) {
 	b.sessions.remove(s)
-	if will := s.clear(); will != nil {
+	if will := s.clear(done); will != nil {
 		b.sendWill(will)
 	}
 }
@@ -166,7 +166,7 @@ func (b *Broker) leave(c *client) {
 	will := b.willOf(c)
 	due, over := c.session.release(c, will, now)
 	if over {
-		b.over(c.session)
+		b.over(c.session, ignore)
 	} else {
 		b.look(c.session)
 	}
@@ -196,12 +196,12 @@ func (b *Broker) sendWill(w *lastWill) {
 	var err error
 	if refusal != nil {
 		err = refusal
-	} else {
+	} else if w.public != nil { // one from before a restart was checked at CONNECT
 		err = b.auth.Publish(w.public, m.Topic, m.Retain)
 	}
 	if err != nil {
 		b.count.denied.Inc("will")
-		b.log.Warn("authz.denied", "client", w.public.ID, "action", "will", "topic", m.Topic, "err", err)
+		b.log.Warn("authz.denied", "client", m.Origin.ClientID, "action", "will", "topic", m.Topic, "err", err)
 		return
 	}
 	m.Arrived = b.clk.Now()
@@ -264,16 +264,14 @@ func (b *Broker) keepHouse(ctx context.Context) {
 }
 
 func (b *Broker) sweep(now time.Time) {
-	b.retained.mu.Lock()
-	b.retained.expire(now)
-	b.retained.mu.Unlock()
+	b.retained.Expire(now)
 	b.sessions.mu.Lock()
 	b.sessions.next = time.Time{}
 	b.sessions.mu.Unlock()
 	b.sessions.each(func(s *session) {
 		will, over := s.ripe(now)
 		if over {
-			b.over(s)
+			b.over(s, ignore)
 		} else {
 			b.look(s)
 		}
@@ -292,6 +290,7 @@ func (s *session) ripe(now time.Time) (will *lastWill, over bool) {
 	}
 	if s.will != nil && !now.Before(s.will.at) {
 		will, s.will = s.will, nil
+		defer s.save(ignore)
 	}
 	if !s.expires.IsZero() && !now.Before(s.expires) {
 		s.ended = true

@@ -12,32 +12,9 @@ import (
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
-// filter is a topic filter as sent, taken apart.
-type filter struct {
-	text  string
-	share string // name of the group, empty = not shared
-	topic topic.Filter
-}
-
-// parseFilter reads F or $share/NAME/F (MQTT 5, 4.8.2).
-func parseFilter(text string) (filter, error) {
-	f := filter{text: text}
-	rest, shared := strings.CutPrefix(text, "$share/")
-	if shared {
-		var ok bool
-		f.share, rest, ok = strings.Cut(rest, "/")
-		if !ok || f.share == "" || strings.ContainsAny(f.share, "+#") {
-			return f, wire.ErrDecode
-		}
-	}
-	var err error
-	f.topic, err = topic.ParseFilter(rest)
-	return f, err
-}
-
 // request is one filter of a SUBSCRIBE and what became of it.
 type request struct {
-	filter filter
+	filter wire.Filter
 	opt    options
 	code   byte
 	fresh  bool // the session did not have it
@@ -69,6 +46,7 @@ func (c *client) subscribe(fh packets.FixedHeader, body []byte) *ending {
 			requests[i].code = wire.CodeQuota
 		}
 	}
+	c.b.wait(func(done func(error)) { c.session.foresee(c, requests, done) })
 	c.session.subscribe(c, pk.PacketID, requests)
 	c.b.subscribed(c, requests)
 	return nil
@@ -76,7 +54,7 @@ func (c *client) subscribe(fh packets.FixedHeader, body []byte) *ending {
 
 // judge decides about one filter by all that does not need the session's lock.
 func (c *client) judge(sub packets.Subscription) request {
-	f, err := parseFilter(sub.Filter)
+	f, err := wire.ParseFilter(sub.Filter)
 	q := request{filter: f, opt: options{
 		qos: min(sub.Qos, c.b.cfg.Limits.MaxQoS), noLocal: sub.NoLocal, asPublished: sub.RetainAsPublished,
 		retainHandling: sub.RetainHandling, id: sub.Identifier,
@@ -84,12 +62,12 @@ func (c *client) judge(sub packets.Subscription) request {
 	l := &c.b.cfg.Limits
 	switch {
 	case err != nil,
-		l.MaxTopicBytes > 0 && len(f.topic) > l.MaxTopicBytes,
-		l.MaxTopicLevels > 0 && topic.Levels(string(f.topic)) > l.MaxTopicLevels:
+		l.MaxTopicBytes > 0 && len(f.Topic) > l.MaxTopicBytes,
+		l.MaxTopicLevels > 0 && topic.Levels(string(f.Topic)) > l.MaxTopicLevels:
 		q.code = wire.CodeFilterInvalid
 		return q
 	}
-	if err := c.b.auth.Subscribe(&c.public, f.text); err != nil {
+	if err := c.b.auth.Subscribe(&c.public, f.Text); err != nil {
 		q.code = denialCode(err)
 		c.b.denied("subscribe")
 		return q
@@ -126,7 +104,7 @@ func (s *session) subscribe(c *client, id uint16, requests []request) {
 }
 
 func (s *session) enter(q *request) {
-	old, had := s.subs[q.filter.text]
+	old, had := s.subs[q.filter.Text]
 	limit := s.b.cfg.Limits.MaxSubscriptionsPerClient
 	if !had && (limit > 0 && len(s.subs) >= limit || s.b.index.len() >= s.b.cfg.MaxSubscriptions) {
 		q.code = wire.CodeQuota
@@ -134,7 +112,7 @@ func (s *session) enter(q *request) {
 	}
 	q.fresh = !had
 	e := &entry{session: s, opt: q.opt}
-	s.subs[q.filter.text] = subscription{q.filter, e}
+	s.subs[q.filter.Text] = subscription{q.filter, e}
 	s.many.Store(len(s.subs) > 1)
 	s.b.index.replace(q.filter, old.entry, e)
 }
@@ -142,16 +120,16 @@ func (s *session) enter(q *request) {
 // sendRetained obeys retain handling: 0 always, 1 only to a new subscription,
 // 2 never (MQTT 5, 3.3.1.3); shared subscriptions get none.
 func (s *session) sendRetained(q request, now time.Time) {
-	if q.filter.share != "" || q.opt.retainHandling == 2 || q.opt.retainHandling == 1 && !q.fresh {
+	if q.filter.Share != "" || q.opt.retainHandling == 2 || q.opt.retainHandling == 1 && !q.fresh {
 		return
 	}
-	for _, r := range s.b.retained.matching(q.filter.topic, now) {
-		if q.opt.noLocal && r.Origin.ClientID == s.id {
+	for _, kept := range s.b.retained.Matching(q.filter.Topic, now) {
+		if q.opt.noLocal && kept.Origin.ClientID == s.id {
 			continue
 		}
-		again := *r
-		again.at = now // it waits from now on
-		s.put(outgoing{routed: &again, qos: min(r.QoS, q.opt.qos), retain: true, ids: q.opt.identifiers()})
+		r := &routed{Message: kept.Message, at: now, expires: kept.Expires, size: kept.Size} // it waits from now on
+		s.put(outgoing{routed: r, qos: min(r.QoS, q.opt.qos), retain: true, ids: q.opt.identifiers()})
+		s.b.secure(r, false, ignore)
 	}
 }
 
@@ -186,6 +164,11 @@ func (c *client) unsubscribe(fh packets.FixedHeader, body []byte) *ending {
 			codes[i] = wire.CodeNoSubscription
 		}
 	}
+	c.b.wait(func(done func(error)) {
+		c.session.mu.Lock()
+		defer c.session.mu.Unlock()
+		c.session.save(done)
+	})
 	c.answer(packets.Unsuback, pk.PacketID, codes)
 	if len(removed) > 0 {
 		c.b.emit(lifecycle.Unsubscribed(c.subject(), removed, c.b.clk.Now()))
@@ -211,7 +194,7 @@ func (b *Broker) subscribed(c *client, requests []request) {
 	var granted []string
 	for _, q := range requests {
 		if q.code < wire.CodeUnspecified {
-			granted = append(granted, q.filter.text)
+			granted = append(granted, q.filter.Text)
 		}
 	}
 	if len(granted) > 0 {

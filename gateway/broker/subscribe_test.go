@@ -233,29 +233,8 @@ func TestRetained_LimitsAreToldToMQTT5(t *testing.T) {
 	if pk := pub.want(packets.Puback); pk.ReasonCode != 0 {
 		t.Errorf("replacing: PUBACK %#x", pk.ReasonCode)
 	}
-	if n, _ := w.retained.size(); n != 2 {
+	if n, _ := w.retained.Size(); n != 2 {
 		t.Errorf("%d retained, want 2", n)
-	}
-}
-
-func TestRetained_CountsPerPrincipal(t *testing.T) {
-	cfg := Config{MaxRetainedPerPrincipal: 1}
-	store := newRetained(cfg)
-	store.dropped = func() {}
-	device := iot.Principal{Kind: iot.CertificateKind, ID: "c"}
-	keep := func(topic, payload string) {
-		store.keep(newRouted(iot.Message{Topic: topic, Payload: []byte(payload), Origin: iot.Origin{Principal: device}}, time.Now()), func() {})
-	}
-	keep("a", "x")
-	if store.fits("b", 1, device) {
-		t.Error("a second message of one certificate fits where one is allowed")
-	}
-	if !store.fits("b", 1, iot.Principal{Kind: iot.Local}) {
-		t.Error("local clients have no such limit")
-	}
-	keep("a", "")
-	if !store.fits("b", 1, device) || store.bytes != 0 {
-		t.Errorf("after the message is gone: %d bytes", store.bytes)
 	}
 }
 

@@ -39,6 +39,9 @@ type Origin struct {
 	Protocol byte
 	// Will is set on a last will: the shadow service ignores it.
 	Will bool
+	// Exchange names the QoS 2 exchange that brought the message, to the broker
+	// alone and only while it is being accepted; 0 is none.
+	Exchange uint64
 	// Sim is set on readings of simulated parts (drivers.md section 8).
 	Sim bool
 }
