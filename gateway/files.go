@@ -11,6 +11,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/messages"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/registry"
+	"github.com/tidehold/tidehold/gateway/rules"
 	"github.com/tidehold/tidehold/gateway/shadow"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -18,6 +19,8 @@ import (
 // files are the SQLite files of the gateway (contract section 6).
 type files struct {
 	state, messages, tables *store.DB
+	// dir is where they lie.
+	dir string
 	// volatile says why the files lie in memory; nil when they are where they
 	// should be.
 	volatile error
@@ -67,9 +70,9 @@ func (g *Gateway) openIn(ctx context.Context, dir string) (*files, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	f := &files{}
+	f := &files{dir: dir}
 	var err error
-	if f.state, err = g.open(ctx, dir, "state.db", shadow.Schema(), registry.Schema(), memorySchema()); err != nil {
+	if f.state, err = g.open(ctx, dir, "state.db", shadow.Schema(), registry.Schema(), rules.Schema(), memorySchema()); err != nil {
 		return nil, err
 	}
 	var opened messages.Opened

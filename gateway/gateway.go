@@ -38,6 +38,9 @@ type Env struct {
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	// Ready is called once, when everything listens.
 	Ready func([]Address)
+	// Built is when the program was built: no clock is believed below it. Zero
+	// is not known.
+	Built time.Time
 	// Version, Commit and Go are what `tidehold version` says.
 	Version, Commit, Go string
 }
@@ -84,7 +87,7 @@ func (g *Gateway) stages() []stage {
 	r := g.rooms
 	stages := []stage{
 		{name: "services", stop: 3 * time.Second, rooms: []runner{
-			{"spool", r.spool.Run}, {"rules", r.rules.Run},
+			{"spool", r.spool.Run}, {"rules", r.rules.Run}, {"pki", r.keeper.Run},
 		}},
 		{name: "edges", stop: 6 * time.Second, ready: g.ready, rooms: []runner{
 			{"broker", r.broker.Run}, {"http", r.http.Run}, {"health", r.health.run},

@@ -45,7 +45,7 @@ var doors = map[string][]string{
 // pure rooms decide: no network, no files, no lock, no clock, no goroutine.
 var pure = []string{
 	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
-	"gateway/shadow/doc", "gateway/sigv4", "gateway/telemetry/judge", "gateway/uplink/profile", "drivers/filter",
+	"gateway/shadow/doc", "gateway/sigv4", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/uplink/profile", "drivers/filter",
 }
 
 // impure is what a pure room may not import from the standard library.
@@ -68,10 +68,16 @@ var arrows = map[string][]string{
 	"gateway/messages":        {"gateway/iot", "gateway/store", "gateway/clock", "gateway/metrics", "gateway/ids", "gateway/messages/"},
 	"gateway/access":          {"gateway/iot", "gateway/policy", "gateway/registry", "gateway/metrics", "gateway/clock"},
 	"gateway/shadow":          {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/store", "gateway/clock", "gateway/metrics"},
-	"gateway/rules":           {"gateway/iot", "gateway/topic", "gateway/iotsql", "gateway/policy", "gateway/registry", "gateway/store", "gateway/metrics", "gateway/clock", "gateway/ids"},
+	"gateway/rules":           {"gateway/iot", "gateway/topic", "gateway/iotsql", "gateway/iotsql/", "gateway/policy", "gateway/registry", "gateway/store", "gateway/metrics", "gateway/clock", "gateway/ids", "gateway/function", "gateway/rules/"},
+	"gateway/registry":        {"gateway/iot", "gateway/policy", "gateway/pki", "gateway/store", "gateway/ids", "gateway/clock", "gateway/metrics", "gateway/registry/table"},
+	"gateway/pki":             {"gateway/iot", "gateway/ids"},
+	"gateway/pki/local":       {"gateway/pki", "gateway/clock", "gateway/ids", "gateway/metrics"},
+	"gateway/provision":       {"gateway/iot", "gateway/topic", "gateway/pki", "gateway/registry", "gateway/ids", "gateway/clock", "gateway/provision/cbor"},
+	"gateway/httpapi/control": {"gateway/iot", "gateway/ids", "gateway/pki", "gateway/policy", "gateway/registry", "gateway/topic"},
 	"gateway/telemetry":       {"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/messages", "gateway/store", "gateway/clock", "gateway/metrics", "gateway/ids"},
 	"gateway/telemetry/judge": {},
 	"gateway/binding":         {"gateway/iot", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "drivers", "drivers/"},
+	"gateway/session":         {"gateway/iot", "gateway/store", "gateway/metrics", "gateway/broker/keep"},
 	"gateway/broker":          {"gateway/iot", "gateway/topic", "gateway/sigv4", "gateway/messages", "gateway/store", "gateway/metrics", "gateway/clock", "gateway/ids", "gateway/broker/"},
 	"gateway/uplink":          {"gateway/uplink/profile", "gateway/iot", "gateway/topic", "gateway/metrics", "gateway/clock", "gateway/ids"},
 	"gateway/uplink/profile":  {},

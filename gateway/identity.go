@@ -2,26 +2,61 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
+	"path/filepath"
 
 	"github.com/tidehold/tidehold/gateway/access"
 	"github.com/tidehold/tidehold/gateway/broker"
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/pki"
+	"github.com/tidehold/tidehold/gateway/pki/local"
 	"github.com/tidehold/tidehold/gateway/policy"
 	"github.com/tidehold/tidehold/gateway/registry"
 	"github.com/tidehold/tidehold/gateway/sigv4"
 )
 
-// newChecker builds the authoriser from the configuration's policies and users.
-func (g *Gateway) newChecker(reg *registry.Registry) (*access.Checker, error) {
-	cfg := access.Config{
-		Scope: policy.Scope{
-			Region: g.cfg.Gateway.AWS.Region, Account: g.cfg.Gateway.AWS.AccountID, AnyAccount: g.cfg.Gateway.AWS.AcceptAnyAccount,
-		},
-		Directory: directory{reg},
+// openKeeper opens the gateway's certificate authority, made at the first
+// start, and sees to a server certificate with all names of now.
+func (g *Gateway) openKeeper(dir string) (*local.Keeper, error) {
+	server := g.cfg.TLS.Server
+	cfg := local.Config{
+		Dir: filepath.Join(dir, "pki"), Gateway: string(g.cfg.Gateway.ID), Built: g.env.Built,
+		Names: func() pki.Names { return local.SystemNames(append([]string{g.cfg.Gateway.Endpoint}, server.Names...)) },
 	}
+	if server.Cert.IsSet() {
+		cfg.Custom = func() (chain, key []byte, err error) {
+			if chain, err = server.Cert.Resolve(); err == nil {
+				key, err = server.Key.Resolve()
+			}
+			return chain, key, err
+		}
+	}
+	return local.Open(cfg, g.env.Clock, g.ids, g.metrics, g.log)
+}
+
+// newRegistry reads the records and adds what the configuration declares.
+func (g *Gateway) newRegistry(ctx context.Context, f *files, keeper *local.Keeper) (*registry.Registry, error) {
+	r := registry.New(g.things(), f.state, g.env.Clock, g.ids)
+	cfg := registry.Config{Authority: keeper.Authority(), Floor: keeper.Floor(), Log: g.log}
+	for _, p := range g.cfg.Security.Policies {
+		cfg.Policies = append(cfg.Policies, registry.Static{Name: p.Name, Document: p.Document})
+	}
+	return r, r.Load(ctx, cfg)
+}
+
+func (g *Gateway) scope() policy.Scope {
+	aws := g.cfg.Gateway.AWS
+	return policy.Scope{Region: aws.Region, Account: aws.AccountID, AnyAccount: aws.AcceptAnyAccount}
+}
+
+// newChecker builds the authoriser from the configuration's policies and users;
+// certificates and access keys are the registry's.
+func (g *Gateway) newChecker(reg *registry.Registry) (*access.Checker, error) {
+	cfg := access.Config{Scope: g.scope(), Directory: directory{reg}}
 	for _, p := range g.cfg.Security.Policies {
 		document, err := policy.Parse([]byte(p.Document))
 		if err != nil {
@@ -39,29 +74,13 @@ func (g *Gateway) newChecker(reg *registry.Registry) (*access.Checker, error) {
 	return access.New(cfg, g.env.Clock, g.ids, g.metrics, g.log)
 }
 
-// directory answers for access keys.
-type directory struct{ registry *registry.Registry }
+// directory answers the authoriser's questions from the registry.
+type directory struct{ *registry.Registry }
 
-// Rights are what an access key may do: what its policy says, without one
-// everything.
-func (d directory) Rights(p iot.Principal, _ iot.ClientID) access.Rights {
-	if p.Kind == iot.House {
-		return access.Rights{Everything: true}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), probeWait)
-	defer cancel()
-	key, err := d.registry.AccessKey(ctx, p.ID)
-	if err != nil || p.Kind != iot.AccessKeyKind {
-		return access.Rights{}
-	}
-	if key.Policy == "" {
-		return access.Rights{Everything: true}
-	}
-	return access.Rights{Names: []string{key.Policy}}
+// Rights are those of a certificate or an access key.
+func (d directory) Rights(p iot.Principal, id iot.ClientID) access.Rights {
+	return access.Rights(d.Registry.Rights(p, id))
 }
-
-// Policy finds nothing: all policies are the configuration's.
-func (d directory) Policy(string) (*policy.Document, bool) { return nil, false }
 
 // gate is the broker's Authorizer over the house's one checker.
 type gate struct{ checker *access.Checker }
@@ -74,6 +93,9 @@ func (g gate) Connect(c *broker.Client, password []byte) error {
 	}
 	if c.TLS != nil {
 		known.ServerName = c.TLS.ServerName
+		if len(c.TLS.PeerCertificates) > 0 {
+			known.Principal = certificatePrincipal(c.TLS)
+		}
 	}
 	if c.Will != nil {
 		known.WillTopic = c.Will.Topic
@@ -83,6 +105,11 @@ func (g gate) Connect(c *broker.Client, password []byte) error {
 	}
 	c.Principal, c.Private = known.Principal, known
 	return nil
+}
+
+// certificatePrincipal is who a verified client certificate stands for.
+func certificatePrincipal(state *tls.ConnectionState) iot.Principal {
+	return iot.Principal{Kind: iot.CertificateKind, ID: pki.ID(state.PeerCertificates[0])}
 }
 
 // Publish asks iot:Publish, and iot:RetainPublish for a retained message.
@@ -100,7 +127,30 @@ func (g gate) Receive(c *broker.Client, name string) bool {
 	return g.checker.Receive(c.Private.(*access.Client), name)
 }
 
-// keys is httpapi's Keys: signatures by access keys of the registry.
+// administrative is MQTT 5's reason for an administrative end.
+const administrative = 0x98
+
+// sweep lets a change of the registry take effect at once: every decision is
+// made anew, and who may not connect any more is put out.
+func (g gate) sweep(b *broker.Broker) {
+	g.checker.Invalidate()
+	for _, c := range b.Clients() {
+		if known, is := c.Private.(*access.Client); is && !g.checker.MayConnect(known) {
+			b.Disconnect(c.ID, administrative)
+		}
+	}
+}
+
+// admit lets in whose certificate the registry knows and calls ACTIVE. It is
+// asked at every handshake, a resumed one too.
+func admit(reg *registry.Registry) func(context.Context, []*x509.Certificate) error {
+	return func(ctx context.Context, chain []*x509.Certificate) error {
+		_, err := reg.Identify(ctx, chain[0])
+		return err
+	}
+}
+
+// keys is httpapi's Keys: signatures by access keys, and client certificates.
 type keys struct {
 	registry *registry.Registry
 	checker  *access.Checker
@@ -123,7 +173,19 @@ func (k keys) Verify(r *http.Request, body []byte) (iot.Principal, error) {
 	return iot.Principal{Kind: iot.AccessKeyKind, ID: identity.AccessKeyID}, nil
 }
 
-// Allow asks the policy of the key.
+// Certificate is who a TLS connection with a client certificate stands for.
+func (k keys) Certificate(state *tls.ConnectionState) (iot.Principal, error) {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return iot.Principal{}, iot.Errorf(iot.Forbidden, "no client certificate")
+	}
+	return certificatePrincipal(state), nil
+}
+
+// Allow asks the policies of an access key or a certificate.
 func (k keys) Allow(p iot.Principal, action, resource string) error {
-	return k.checker.Allow(&access.Client{Principal: p, Auth: access.AuthSigV4, HTTP: true}, action, resource)
+	auth := access.AuthSigV4
+	if p.Kind == iot.CertificateKind {
+		auth = access.AuthCertificate
+	}
+	return k.checker.Allow(&access.Client{Principal: p, Auth: auth, HTTP: true, Secure: p.Kind == iot.CertificateKind}, action, resource)
 }

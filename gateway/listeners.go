@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"syscall"
@@ -10,11 +9,12 @@ import (
 	"github.com/tidehold/tidehold/gateway/broker"
 	"github.com/tidehold/tidehold/gateway/config"
 	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/pki/local"
 )
 
 // brokerConfig translates `mqtt` and opens its sockets. A socket that cannot
 // be opened degrades its own component and nothing else.
-func (g *Gateway) brokerConfig(ctx context.Context) broker.Config {
+func (g *Gateway) brokerConfig(ctx context.Context, r *rooms) broker.Config {
 	m := g.cfg.MQTT
 	cfg := broker.Config{
 		Limits: broker.Limits{
@@ -32,7 +32,7 @@ func (g *Gateway) brokerConfig(ctx context.Context) broker.Config {
 	}
 	for _, l := range m.Listeners {
 		for _, bind := range l.Binds {
-			if open, ok := g.openListener(ctx, l, string(bind)); ok {
+			if open, ok := g.openListener(ctx, r, l, string(bind)); ok {
 				cfg.Listeners = append(cfg.Listeners, open)
 			}
 		}
@@ -41,20 +41,19 @@ func (g *Gateway) brokerConfig(ctx context.Context) broker.Config {
 }
 
 // openListener opens one socket of a listener.
-func (g *Gateway) openListener(ctx context.Context, l config.Listener, bind string) (broker.ListenerConfig, bool) {
+func (g *Gateway) openListener(ctx context.Context, r *rooms, l config.Listener, bind string) (broker.ListenerConfig, bool) {
 	open := broker.ListenerConfig{
 		Name: l.Name, Bind: bind, Protocol: l.Protocol, Auth: l.Auth,
 		RateFree: l.Auth == config.AuthLoopback && !g.cfg.MQTT.Limits.RateOnLoopback,
 	}
-	if l.Auth == config.AuthCertificate || l.Auth == config.AuthSigV4 || l.Protocol == config.ProtocolAuto {
-		g.log.Info("listener is not opened: this version has no certificate or signature identities for MQTT", "listener", l.Name, "auth", l.Auth)
+	if l.Auth == config.AuthSigV4 || l.Protocol == config.ProtocolAuto {
+		g.log.Info("listener is not opened: this version has no WebSocket with signatures and no choice of protocol by ALPN", "listener", l.Name, "auth", l.Auth)
 		return open, false
 	}
 	component := "listener/" + l.Name
-	err := g.secure(l, &open)
-	if err == nil {
-		open.Listener, err = g.env.Listen(ctx, "tcp", bind)
-	}
+	secure(r, l, &open)
+	var err error
+	open.Listener, err = g.env.Listen(ctx, "tcp", bind)
 	if l.BuiltIn && errors.Is(err, syscall.EADDRNOTAVAIL) || l.BuiltIn && errors.Is(err, syscall.EAFNOSUPPORT) {
 		g.log.Info("this host has no address of this family", "listener", l.Name, "err", err)
 		return open, false
@@ -69,27 +68,18 @@ func (g *Gateway) openListener(ctx context.Context, l config.Listener, bind stri
 	return open, true
 }
 
-// secure gives a TLS listener the server certificate of the configuration.
-func (g *Gateway) secure(l config.Listener, open *broker.ListenerConfig) error {
+// secure gives a TLS listener the server certificate, and asks for a client's
+// where that is its identity.
+func secure(r *rooms, l config.Listener, open *broker.ListenerConfig) {
 	if !l.TLS {
-		return nil
+		return
 	}
-	server := g.cfg.TLS.Server
-	if !server.Cert.IsSet() {
-		return fmt.Errorf("tls needs tls.server.cert and tls.server.key: this version makes no certificate of its own")
+	cfg := local.Listener{Protocols: []string{"mqtt", "x-amzn-mqtt-ca"}}
+	if l.Protocol == config.ProtocolWS {
+		cfg.Protocols = []string{"http/1.1"}
 	}
-	certPEM, err := server.Cert.Resolve()
-	if err != nil {
-		return fmt.Errorf("tls.server.cert: %w", err)
+	if l.Auth == config.AuthCertificate {
+		cfg.Admit = admit(r.registry)
 	}
-	keyPEM, err := server.Key.Resolve()
-	if err != nil {
-		return fmt.Errorf("tls.server.key: %w", err)
-	}
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		return fmt.Errorf("tls.server: %w", err)
-	}
-	open.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	return nil
+	open.TLS = r.keeper.TLS(cfg)
 }

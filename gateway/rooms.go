@@ -10,6 +10,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/messages"
 	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/pki/local"
 	"github.com/tidehold/tidehold/gateway/registry"
 	"github.com/tidehold/tidehold/gateway/rules"
 	"github.com/tidehold/tidehold/gateway/shadow"
@@ -20,6 +21,7 @@ import (
 // rooms is the built house.
 type rooms struct {
 	files    *files
+	keeper   *local.Keeper
 	registry *registry.Registry
 	messages *messages.Log
 	spool    *telemetry.Spool
@@ -39,7 +41,13 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 	h := &house{clock: g.env.Clock, log: g.log, volatile: f.volatile,
 		lost: g.metrics.Counter("house_lost_total", "Messages of the house's own rooms that could not be stored.")}
 	mem := memory{f.state}
-	r.registry = registry.New(g.things(), f.state, g.env.Clock, g.ids)
+	var err error
+	if r.keeper, err = g.openKeeper(f.dir); err != nil {
+		return nil, err
+	}
+	if r.registry, err = g.newRegistry(ctx, f, r.keeper); err != nil {
+		return nil, err
+	}
 	checker, err := g.newChecker(r.registry)
 	if err != nil {
 		return nil, err
@@ -59,14 +67,16 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 		return nil, err
 	}
 	if r.rules, err = rules.New(g.rulesConfig(), rules.Deps{
-		Publisher: h, Shadows: r.shadows, Forwarder: h, Tables: f.tables,
+		Publisher: h, Shadows: r.shadows, Forwarder: h, State: f.state, Tables: f.tables,
 		Clock: g.env.Clock, IDs: g.ids, Metrics: g.metrics, Log: g.log,
 	}); err != nil {
 		return nil, err
 	}
-	if r.broker, err = broker.New(g.brokerConfig(ctx), gate{checker}, h, g.env.Clock, g.ids, g.metrics, g.log); err != nil {
+	door := gate{checker}
+	if r.broker, err = broker.New(g.brokerConfig(ctx, r), door, h, g.env.Clock, g.ids, g.metrics, g.log); err != nil {
 		return nil, err
 	}
+	r.registry.Watch(func(registry.Change) { door.sweep(r.broker) })
 	h.broker, h.shadows, h.rules, h.spool = r.broker, r.shadows, r.rules, r.spool
 	if r.drivers, err = g.newHardware(h, mem); err != nil {
 		return nil, err
@@ -85,8 +95,10 @@ func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error 
 	o := operator{g}
 	r.http = httpapi.New(httpapi.Config{
 		Socket: g.env.Socket, Control: string(g.cfg.HTTP.Control), Metrics: string(g.cfg.HTTP.Metrics), Listen: g.env.Listen,
+		DataPlane:    string(g.cfg.HTTP.DataPlane),
+		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: admit(r.registry)}),
 	}, httpapi.Services{
-		Shadows: r.shadows, Uplinks: o, Sim: o, Publisher: h, Operator: o, Keys: k,
+		Shadows: r.shadows, Uplinks: o, Sim: o, Publisher: h, Operator: o, Keys: k, Control: g.newControl(r, k), Root: r.keeper.RootPEM,
 		Console: console.Handler(), Metrics: g.metrics.Handler(),
 	}, g.metrics, g.log)
 	state, err := metrics.OK, r.http.Listen(ctx)
@@ -106,7 +118,9 @@ func (r *rooms) known(name iot.ThingName) bool {
 
 func (g *Gateway) things() (all []registry.Thing) {
 	for _, t := range g.cfg.Things {
-		all = append(all, registry.Thing{Name: t.Name, Type: t.Type, Attributes: t.Attributes, Groups: t.Groups, Writable: t.Writable})
+		all = append(all, registry.Thing{
+			Name: t.Name, Type: t.Type, Attributes: t.Attributes, Groups: t.Groups, Policies: t.Policies, Writable: t.Writable,
+		})
 	}
 	return all
 }
@@ -120,7 +134,9 @@ func (g *Gateway) shadowConfig() shadow.Config {
 }
 
 func (g *Gateway) rulesConfig() rules.Config {
-	cfg := rules.Config{Account: g.cfg.Gateway.AWS.AccountID, Keys: make(map[string][]string)}
+	cfg := rules.Config{
+		Region: g.cfg.Gateway.AWS.Region, Account: g.cfg.Gateway.AWS.AccountID, Dir: g.cfg.Storage.Dir, Keys: make(map[string][]string),
+	}
 	for _, t := range g.cfg.Tables {
 		cfg.Keys[t.Name] = t.Key
 	}

@@ -67,54 +67,94 @@ func (s *Server) admin() []operation {
 		{"POST /tidehold/v1/uplinks/{verb}", "tidehold:Write", everything, s.moveUplink},
 		{"GET /tidehold/v1/sim/{part}", "tidehold:Read", everything, s.simGet},
 		{"PUT /tidehold/v1/sim/{part}", "tidehold:Write", everything, s.simSet},
+		{"GET /tidehold/v1/root", "tidehold:Read", everything, s.root},
 		{"POST /tidehold/v1/access-keys", "tidehold:Write", everything, s.createKey},
 	}
 }
 
+// identify says who asks, from the request and its body.
+type identify func(r *http.Request, body []byte) (iot.Principal, error)
+
 // operatorRoutes trust whoever may open the socket.
 func (s *Server) operatorRoutes() http.Handler {
 	mux := s.healthRoutes()
+	operator := func(*http.Request, []byte) (iot.Principal, error) {
+		return iot.Principal{Kind: iot.Local, ID: "operator"}, nil
+	}
 	for _, op := range append(s.dataPlane(), s.admin()...) {
-		mux.HandleFunc(op.pattern, func(w http.ResponseWriter, r *http.Request) {
-			body, err := readBody(r)
-			if err != nil {
-				writeError(w, err)
-				return
-			}
-			answer(w, r, op.do, api{iot.Principal{Kind: iot.Local, ID: "operator"}, body})
-		})
+		mux.HandleFunc(op.pattern, s.ask(operator, false, op))
 	}
 	mux.Handle("GET /metrics", s.services.Metrics)
-	return mux
+	return s.withControl(mux, operator)
 }
 
 // controlRoutes ask for a signature, and then for a permission.
 func (s *Server) controlRoutes() http.Handler {
 	mux := s.healthRoutes()
 	for _, op := range append(s.dataPlane(), s.admin()...) {
-		mux.HandleFunc(op.pattern, func(w http.ResponseWriter, r *http.Request) {
-			body, err := readBody(r)
-			if err != nil {
-				writeError(w, err)
-				return
-			}
-			principal, err := s.services.Keys.Verify(r, body)
-			if err != nil {
-				writeError(w, err)
-				return
-			}
-			if err := s.services.Keys.Allow(principal, op.action, op.resource(r)); err != nil {
-				writeError(w, err)
-				return
-			}
-			answer(w, r, op.do, api{principal, body})
-		})
+		mux.HandleFunc(op.pattern, s.ask(s.services.Keys.Verify, true, op))
 	}
 	if s.services.Console != nil {
 		mux.Handle("GET /{$}", s.services.Console)
 		mux.Handle("GET /console/", s.services.Console)
 	}
+	return s.withControl(mux, s.services.Keys.Verify)
+}
+
+// deviceRoutes are the data plane for client certificates.
+func (s *Server) deviceRoutes() http.Handler {
+	mux := http.NewServeMux()
+	certificate := func(r *http.Request, _ []byte) (iot.Principal, error) { return s.services.Keys.Certificate(r.TLS) }
+	for _, op := range s.dataPlane() {
+		mux.HandleFunc(op.pattern, s.ask(certificate, true, op))
+	}
 	return mux
+}
+
+// ask answers one operation for whoever identify finds; asked says whether a
+// policy is asked too.
+func (s *Server) ask(who identify, asked bool, op operation) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := readBody(r)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		principal, err := who(r, body)
+		if err == nil && asked {
+			err = s.services.Keys.Allow(principal, op.action, op.resource(r))
+		}
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		answer(w, r, op.do, api{principal, body})
+	}
+}
+
+// withControl puts AWS's control plane beside the other routes. Its paths are
+// taken as they come: a mux would clean them, and a signature covers them.
+func (s *Server) withControl(others http.Handler, who identify) http.Handler {
+	control := s.services.Control
+	if control == nil {
+		return others
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !control.Known(r.URL.EscapedPath()) {
+			others.ServeHTTP(w, r)
+			return
+		}
+		body, err := readBody(r)
+		var principal iot.Principal
+		if err == nil {
+			principal, err = who(r, body)
+		}
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		control.Handle(w, r, principal, body)
+	})
 }
 
 func (s *Server) metricsRoutes() http.Handler {
@@ -327,4 +367,12 @@ func (s *Server) createKey(a api, _ *http.Request) (any, error) {
 		return nil, iot.Errorf(iot.InvalidRequest, "access-key create: %v", err)
 	}
 	return s.services.Operator.CreateAccessKey(want.Policy)
+}
+
+// root gives the certificate that devices must trust.
+func (s *Server) root(api, *http.Request) (any, error) {
+	if s.services.Root == nil {
+		return nil, iot.Errorf(iot.NotFound, "this gateway has no certificate authority")
+	}
+	return map[string]string{"certificatePem": string(s.services.Root())}, nil
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,8 +29,11 @@ const headerWait = 10 * time.Second
 type Config struct {
 	// Socket is the path of the operator's Unix socket.
 	Socket string
-	// Control and Metrics are HOST:PORT.
-	Control, Metrics string
+	// Control, Metrics and DataPlane are HOST:PORT.
+	Control, Metrics, DataPlane string
+	// DataPlaneTLS asks for a client certificate; without it there is no data
+	// plane mouth.
+	DataPlaneTLS *tls.Config
 	// Listen opens sockets; nil means the host's network.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 }
@@ -74,6 +78,9 @@ func (s *Server) Listen(ctx context.Context) error {
 	if s.cfg.Control != "" {
 		failed = append(failed, s.open(ctx, "control", "tcp", s.cfg.Control, s.controlRoutes()))
 	}
+	if s.cfg.DataPlane != "" && s.cfg.DataPlaneTLS != nil {
+		failed = append(failed, s.open(ctx, "data_plane", "tcp", s.cfg.DataPlane, s.deviceRoutes()))
+	}
 	if s.cfg.Metrics != "" {
 		failed = append(failed, s.open(ctx, "metrics", "tcp", s.cfg.Metrics, s.metricsRoutes()))
 	}
@@ -94,6 +101,9 @@ func (s *Server) open(ctx context.Context, name, network, address string, routes
 		if err := os.Chmod(address, 0o660); err != nil {
 			return errors.Join(fmt.Errorf("http: set the mode of socket %s: %w", address, err), listener.Close())
 		}
+	}
+	if name == "data_plane" {
+		listener = tls.NewListener(listener, s.cfg.DataPlaneTLS)
 	}
 	server := &http.Server{Handler: s.guard(name, routes), ReadHeaderTimeout: headerWait, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	s.mouths = append(s.mouths, mouth{name, listener, server})

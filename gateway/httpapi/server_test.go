@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -87,6 +88,9 @@ func (h *house) Verify(r *http.Request, _ []byte) (iot.Principal, error) {
 		return iot.Principal{}, iot.Errorf(iot.Unauthorized, "Missing Authentication Token")
 	}
 	return iot.Principal{Kind: iot.AccessKeyKind, ID: "AKIA"}, nil
+}
+func (h *house) Certificate(*tls.ConnectionState) (iot.Principal, error) {
+	return iot.Principal{Kind: iot.CertificateKind, ID: "c"}, nil
 }
 func (h *house) Allow(_ iot.Principal, action, resource string) error {
 	h.allowed = action + " " + resource
@@ -272,7 +276,7 @@ func TestListen_ATakenPortNamesTheMouthAndTheKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s := New(Config{Control: l.Addr().String()}, Services{Operator: &house{}, Metrics: http.NotFoundHandler()}, metrics.New(), slog.New(slog.DiscardHandler))
+	s := New(Config{Control: l.Addr().String()}, Services{Operator: &house{}, Keys: &house{}, Metrics: http.NotFoundHandler()}, metrics.New(), slog.New(slog.DiscardHandler))
 	if err := s.Listen(t.Context()); err == nil || !strings.Contains(err.Error(), "http.control.bind") {
 		t.Errorf("got %v", err)
 	}

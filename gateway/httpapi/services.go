@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -70,10 +71,20 @@ type Operator interface {
 
 // Keys finds the identity behind a signed request and says whether it may act.
 type Keys interface {
-	// Verify authenticates a request and its body. Errors are Unauthorized.
+	// Verify authenticates a signed request and its body. Errors are Unauthorized.
 	Verify(r *http.Request, body []byte) (iot.Principal, error)
+	// Certificate is who a verified client certificate stands for.
+	Certificate(state *tls.ConnectionState) (iot.Principal, error)
 	// Allow decides one action on one resource. Errors are Forbidden.
 	Allow(p iot.Principal, action, resource string) error
+}
+
+// Control is AWS's control plane (package control).
+type Control interface {
+	// Known reports whether a path is one of its own.
+	Known(escapedPath string) bool
+	// Handle answers one request of an authenticated caller.
+	Handle(w http.ResponseWriter, r *http.Request, caller iot.Principal, body []byte)
 }
 
 // Services is everything the server needs of the house.
@@ -84,8 +95,12 @@ type Services struct {
 	Publisher Publisher
 	Operator  Operator
 	Keys      Keys
-	Console   http.Handler
-	Metrics   http.Handler
+	// Control may be nil.
+	Control Control
+	// Root gives the certificate that clients must trust, in PEM; nil is none.
+	Root    func() []byte
+	Console http.Handler
+	Metrics http.Handler
 }
 
 // errorBody is AWS's error document and ours: a message, and a type for machines.
