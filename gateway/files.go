@@ -12,6 +12,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/registry"
 	"github.com/tidehold/tidehold/gateway/rules"
+	"github.com/tidehold/tidehold/gateway/session"
 	"github.com/tidehold/tidehold/gateway/shadow"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -72,11 +73,11 @@ func (g *Gateway) openIn(ctx context.Context, dir string) (*files, error) {
 	}
 	f := &files{dir: dir}
 	var err error
-	if f.state, err = g.open(ctx, dir, "state.db", shadow.Schema(), registry.Schema(), rules.Schema(), memorySchema()); err != nil {
+	if f.state, err = g.open(ctx, dir, "state.db", shadow.Schema(), registry.Schema(), rules.Schema(), memorySchema(), session.StateSchema()); err != nil {
 		return nil, err
 	}
 	var opened messages.Opened
-	if f.messages, opened, err = messages.Open(ctx, g.options(dir, "messages.db")); err != nil {
+	if f.messages, opened, err = messages.Open(ctx, g.options(dir, "messages.db", session.MessagesSchema())); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	if f.salvaged = opened.SetAside != ""; f.salvaged {

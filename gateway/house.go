@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 
 	"github.com/tidehold/tidehold/gateway/binding"
 	"github.com/tidehold/tidehold/gateway/broker"
@@ -54,8 +55,7 @@ func (h *house) Accept(m iot.Message, done func(error)) {
 		return
 	}
 	if !h.spool.Wants(m.Topic) {
-		h.deliver(m)
-		done(nil)
+		h.deliver(m, done)
 		return
 	}
 	h.spool.Append(m, func(err error) {
@@ -64,8 +64,12 @@ func (h *house) Accept(m iot.Message, done func(error)) {
 		}
 		// Subscribers and rules are served whatever became of the disk: a full
 		// disk stops acknowledgements, not the broker.
-		h.deliver(m)
-		done(err)
+		if err != nil {
+			m.Origin.Exchange = 0 // the publisher will send it again
+			h.deliver(m, func(error) { done(err) })
+			return
+		}
+		h.deliver(m, done)
 	})
 }
 
@@ -75,24 +79,43 @@ func (h *house) acceptReserved(m iot.Message, r topic.Reserved, done func(error)
 		h.rules.Ingest(r.Rule, m)
 		done(nil)
 	case r.Kind == topic.ShadowRequest && !m.Origin.Will:
-		h.deliver(m)
-		h.shadows.HandleTopic(m, r, done)
+		both := afterBoth(done)
+		h.deliver(m, both)
+		h.shadows.HandleTopic(m, r, both)
 	case r.Kind == topic.ShadowAnswer && r.Answer == topic.Delta:
-		h.deliver(m)
+		h.deliver(m, done)
 		h.binding.Delta(r.Key, m.Payload)
-		done(nil)
 	default:
 		// A will to a shadow topic is heard by subscribers, not by the shadow
 		// service (shadow.md section 1); the rest is the house's own speech.
-		h.deliver(m)
-		done(nil)
+		h.deliver(m, done)
+	}
+}
+
+// afterBoth calls done after its second call, with the first error.
+func afterBoth(done func(error)) func(error) {
+	var mu sync.Mutex
+	var first error
+	called := false
+	return func(err error) {
+		mu.Lock()
+		if first == nil {
+			first = err
+		}
+		last := called
+		called, err = true, first
+		mu.Unlock()
+		if last {
+			done(err)
+		}
 	}
 }
 
 // deliver hands m to the local subscribers, to the rules, and a command to its
-// output. It never blocks.
-func (h *house) deliver(m iot.Message) {
-	h.broker.Route(m)
+// output. It never blocks. done comes at once, or after the commit when a
+// persistent session wants m or it is retained.
+func (h *house) deliver(m iot.Message, done func(error)) {
+	h.broker.Deliver(m, done)
 	h.rules.Handle(m)
 	if strings.HasPrefix(m.Topic, "cmd/") {
 		h.binding.Command(m)

@@ -13,6 +13,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/pki/local"
 	"github.com/tidehold/tidehold/gateway/registry"
 	"github.com/tidehold/tidehold/gateway/rules"
+	"github.com/tidehold/tidehold/gateway/session"
 	"github.com/tidehold/tidehold/gateway/shadow"
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/telemetry"
@@ -27,6 +28,7 @@ type rooms struct {
 	spool    *telemetry.Spool
 	shadows  *shadow.Service
 	rules    *rules.Engine
+	sessions *session.Keeper
 	broker   *broker.Broker
 	uplinks  []*uplinkRoom
 	drivers  *hardware
@@ -72,8 +74,14 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 	}); err != nil {
 		return nil, err
 	}
+	r.sessions = session.New(session.Config{Volatile: f.volatile}, f.state, f.messages, g.metrics, g.log)
 	door := gate{checker}
-	if r.broker, err = broker.New(g.brokerConfig(ctx, r), door, h, g.env.Clock, g.ids, g.metrics, g.log); err != nil {
+	brokerConfig := g.brokerConfig(ctx, r)
+	brokerConfig.Keeper = r.sessions
+	if r.broker, err = broker.New(brokerConfig, door, h, g.env.Clock, g.ids, g.metrics, g.log); err != nil {
+		return nil, err
+	}
+	if err := r.broker.Load(ctx); err != nil {
 		return nil, err
 	}
 	r.registry.Watch(func(registry.Change) { door.sweep(r.broker) })
