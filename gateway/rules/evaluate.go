@@ -130,14 +130,10 @@ func (v *evaluator) rest() time.Duration {
 	return rest
 }
 
-// tell brings the counts of evaluations into the metrics.
+// tell brings the rules' counts into the metrics.
 func (e *Engine) tell() {
 	for _, r := range e.table.Load().sorted {
-		n := r.tally.evaluated.Load()
-		if n > r.tally.told {
-			e.figures.evaluated.Add(float64(n-r.tally.told), r.name)
-			r.tally.told = n
-		}
+		r.tally.tell(&e.figures, r.name)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 type figures struct {
 	matched, evaluated, errors, dropped, actionFailed *metrics.Counter
 	notFound, intakeDropped, saveFailed, lookupFailed *metrics.Counter
+	missed                                            *metrics.Counter
+	lastMatch, lastError                              *metrics.Gauge
 	duration                                          *metrics.Histogram
 }
 
@@ -17,6 +19,9 @@ func newFigures(m *metrics.Registry) figures {
 	return figures{
 		matched:       m.Counter("rule_matches_total", "Results of rules that went to their actions.", "rule"),
 		evaluated:     m.Counter("rule_evaluations_total", "Messages that a rule looked at.", "rule"),
+		missed:        m.Counter("rule_misses_total", "Messages that a rule looked at and that gave no result.", "rule"),
+		lastMatch:     m.Gauge("rule_last_match_timestamp_seconds", "When a rule last gave a result.", "rule"),
+		lastError:     m.Gauge("rule_last_error_timestamp_seconds", "When an evaluation or an action last failed.", "rule"),
 		errors:        m.Counter("rule_errors_total", "Evaluations that failed.", "rule", "stage"),
 		dropped:       m.Counter("rule_dropped_total", "Results and messages dropped from a rule's full queue.", "rule"),
 		actionFailed:  m.Counter("rule_action_failures_total", "Actions that failed after their last attempt.", "rule", "action"),
@@ -34,11 +39,28 @@ type tally struct {
 	errors, dropped            atomic.Uint64
 	lastMatch, lastErrorAt     atomic.Int64 // wall clock, ms
 	lastError                  atomic.Pointer[string]
-	told                       uint64 // evaluations that are in the metric
+	told, toldMissed           uint64 // that are in the metrics
 }
 
 func (t *tally) failed(at int64, text string) {
 	t.errors.Add(1)
 	t.lastErrorAt.Store(at)
 	t.lastError.Store(&text)
+}
+
+// tell brings into the metrics what was counted since the last call; only the
+// evaluator calls it.
+func (t *tally) tell(f *figures, rule string) {
+	n, missed := t.evaluated.Load(), t.missed.Load()
+	if n > t.told {
+		f.evaluated.Add(float64(n-t.told), rule)
+		f.missed.Add(float64(missed-t.toldMissed), rule)
+		t.told, t.toldMissed = n, missed
+	}
+	if at := t.lastMatch.Load(); at > 0 {
+		f.lastMatch.Set(float64(at)/1000, rule)
+	}
+	if at := t.lastErrorAt.Load(); at > 0 {
+		f.lastError.Set(float64(at)/1000, rule)
+	}
 }

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,6 +131,18 @@ func TestStatus_CountsAndTracesEvaluations(t *testing.T) {
 	}
 	if e := trace[3]; e.Matched || e.Payload != `{"n":1}` {
 		t.Errorf("trace %+v", e)
+	}
+	h.stop() // brings the last counts into the metrics
+	page := httptest.NewRecorder()
+	h.metrics.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, want := range []string{
+		`tidehold_rule_evaluations_total{rule="r"} 4`, `tidehold_rule_misses_total{rule="r"} 2`, `tidehold_rule_matches_total{rule="r"} 2`,
+		`tidehold_rule_action_failures_total{action="RepublishAction",rule="r"} 2`, `tidehold_rule_last_match_timestamp_seconds{rule="r"}`,
+		`tidehold_rule_last_error_timestamp_seconds{rule="r"}`, `tidehold_rule_duration_seconds_count{rule="r"} 2`,
+	} {
+		if !strings.Contains(page.Body.String(), want) {
+			t.Errorf("the metrics lack %s", want)
+		}
 	}
 }
 
