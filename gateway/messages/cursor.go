@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
+	"github.com/tidehold/tidehold/gateway/messages/tail"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -38,9 +40,11 @@ type cursor struct {
 	upTo    [classes]int64
 	prog    map[int64]*progress // blocks above upTo that were touched
 
-	acks int // since progress was written
+	acks   int    // since progress was written
+	elided uint64 // delivered and never stored, since the row was written
+	elide  struct{ calm, urgent time.Duration }
 
-	taken  bool
+	taken  *Cursor // who reads
 	fifo   bool
 	border int64 // running number of the last block that was there at Begin
 	crit   []*stream
@@ -48,9 +52,10 @@ type cursor struct {
 	live   []*stream
 	turn   bool // the last record came from live
 	again  []*Item
-	held   map[place]bool // open at Begin: the streams leave them out
-	order  []*Item        // given and open, in the order of giving
-	open   int            // items in order that are not settled
+	held   map[place]bool  // open, but given elsewhere: the streams leave them out
+	early  [classes]uint64 // by lane: the number up to which the tail was given
+	order  []*Item         // given and open, in the order of giving
+	open   int             // items in order that are not settled
 	wake   chan struct{}
 }
 
@@ -169,6 +174,9 @@ type Item struct {
 	block   *block.Block
 	i       int
 	settled bool
+	entry   *tail.Entry // while it is not committed; i counts in it
+	share   int
+	losing  *losing // to be lost once it is committed
 }
 
 // Cursor reads for one reader. One goroutine calls Next and Begin; Ack and
@@ -198,11 +206,11 @@ func (l *Log) Cursor(name string) (*Cursor, error) {
 	if c == nil {
 		return nil, fmt.Errorf("messages cursor %q: not declared", name)
 	}
-	if c.taken {
+	if c.taken != nil {
 		return nil, fmt.Errorf("messages cursor %q: %w", name, ErrBusy)
 	}
-	c.taken = true
-	return &Cursor{l, c}, nil
+	c.taken = &Cursor{l, c}
+	return c.taken, nil
 }
 
 // Release ends the reading. Items that are open stay so: a late Ack counts.
@@ -210,7 +218,8 @@ func (k *Cursor) Release() {
 	k.l.mu.Lock()
 	defer k.l.mu.Unlock()
 	k.c.unload()
-	k.c.taken = false
+	k.elide(0, 0)
+	k.c.taken = nil
 }
 
 // Wake receives when there may be something that Next did not find.
@@ -226,8 +235,11 @@ func (k *Cursor) Begin(order Order) {
 	c.again = slices.DeleteFunc(append(c.order, c.again...), func(it *Item) bool { return it.settled })
 	c.order, c.held = nil, make(map[place]bool)
 	for _, it := range c.again {
-		c.held[place{it.block.ID, it.i}] = true
+		if it.entry == nil {
+			c.held[place{it.block.ID, it.i}] = true
+		}
 	}
+	c.early = [classes]uint64{}
 	c.fifo, c.border, c.turn = order == FIFO, k.l.mark.NextBlock-1, false
 	c.crit, c.back, c.live = nil, nil, nil
 	for cls := range classes {
@@ -280,55 +292,85 @@ func (k *Cursor) Standing() Standing {
 }
 
 // Ack says that the far side has the record. Unknown and repeated calls are
-// counted and change nothing.
+// counted and change nothing. It may call done functions of Append.
 func (k *Cursor) Ack(it *Item) {
-	if k.settle(it, "") {
+	k.l.mu.Lock()
+	if k.l.settle(k.c, it, "") {
 		k.l.fig.delivered(k.c.name, it.Back)
 	}
+	k.l.mu.Unlock()
+	k.l.tell()
 }
 
 // Lose accounts for a record that will not be delivered. With a why it goes to
 // the quarantine.
 func (k *Cursor) Lose(it *Item, reason, why string) {
-	if !k.settle(it, reason) {
+	k.l.mu.Lock()
+	defer k.l.mu.Unlock()
+	if it.entry != nil && !it.settled {
+		// A loss is written down with its block: commit first.
+		it.losing = &losing{reason, why}
+		k.l.tail.HurryEntry(time.Now(), it.entry)
+		k.l.signal()
+		return
+	}
+	k.l.loseItem(k.c, it, losing{reason, why})
+}
+
+// losing is how an item is lost.
+type losing struct{ reason, why string }
+
+func (l *Log) loseItem(c *cursor, it *Item, by losing) {
+	if !l.settle(c, it, by.reason) {
 		return
 	}
 	r := it.Record
-	k.l.mu.Lock()
-	defer k.l.mu.Unlock()
-	k.l.lose(Loss{Cursor: k.c.name, Reason: reason, Class: int(r.Class), Inc: r.Inc, From: r.Seq, To: r.Seq, Count: 1, Bytes: int64(len(r.Payload))})
-	if why != "" {
-		k.l.quar = append(k.l.quar, Quarantined{Cursor: k.c.name, Why: why, Record: *r})
+	l.lose(Loss{Cursor: c.name, Reason: by.reason, Class: int(r.Class), Inc: r.Inc, From: r.Seq, To: r.Seq, Count: 1, Bytes: int64(len(r.Payload))})
+	if by.why != "" {
+		l.quar = append(l.quar, Quarantined{Cursor: c.name, Why: by.why, Record: *r})
 	}
 }
 
 // settle ends an item's way; false when it had ended before.
-func (k *Cursor) settle(it *Item, lostBy string) bool {
-	l, c := k.l, k.c
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p := c.prog[it.block.ID]
+func (l *Log) settle(c *cursor, it *Item, lostBy string) bool {
+	if !it.settled && it.entry != nil {
+		l.settleEarly(c, it)
+		return true
+	}
+	var p *progress
+	if it.block != nil {
+		p = c.prog[it.block.ID]
+	}
 	if it.settled || p == nil {
 		l.fig.dupAcks.Inc(c.name)
 		return false
 	}
-	it.settled = true
 	p.set(it.i)
 	p.out--
-	c.open--
-	c.pending--
+	delete(c.held, place{it.block.ID, it.i})
 	if lostBy == "" {
 		p.delivered++
-		c.t.Delivered++
 	} else {
 		p.lost++
+	}
+	c.settled(it, lostBy == "")
+	l.touched(c, it.block, p)
+	return true
+}
+
+// settled counts an item that is not open any more.
+func (c *cursor) settled(it *Item, delivered bool) {
+	it.settled = true
+	c.open--
+	c.pending--
+	if delivered {
+		c.t.Delivered++
+	} else {
 		c.t.Lost++
 	}
 	for len(c.order) > 0 && c.order[0].settled {
 		c.order = c.order[1:]
 	}
-	l.touched(c, it.block, p)
-	return true
 }
 
 // touched notes that progress changed, and finishes the block when it can.

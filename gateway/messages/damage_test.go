@@ -302,7 +302,7 @@ func TestStart_DoesNotDependOnTheBacklog(t *testing.T) {
 		r.Payload = make([]byte, 1<<10)
 		src.Read(r.Payload)
 		f.append(r)
-		if f.l.waiting.records >= 50 {
+		if f.l.tail.Load().Records >= 50 {
 			f.commitEach()
 		}
 	}

@@ -5,40 +5,25 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
+	"github.com/tidehold/tidehold/gateway/messages/loss"
+	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
-// The reasons of a loss (telemetry.md section 12), and one of ours.
+// Loss is a range of messages that a cursor will not deliver.
+type Loss = loss.Loss
+
+// The reasons of a loss.
 const (
-	ReasonEvicted    = "evicted"    // the bound of bytes
-	ReasonReleased   = "released"   // every required cursor had it, an optional one not yet
-	ReasonQuarantine = "quarantine" // the far side cannot take it
-	ReasonUnreadable = "crc"        // the file was damaged there
-	ReasonOperator   = "operator"   // somebody dropped it
+	ReasonEvicted    = loss.Evicted
+	ReasonReleased   = loss.Released
+	ReasonQuarantine = loss.Quarantine
+	ReasonUnreadable = loss.Unreadable
+	ReasonOperator   = loss.Operator
 )
 
-// Loss is a range of messages that a cursor will not deliver.
-type Loss struct {
-	ID       int64
-	Cursor   string
-	Reason   string
-	Class    int
-	Inc      string
-	From, To uint64
-	// Count of the numbers in the range were lost.
-	Count uint64
-	Bytes int64
-	At    time.Time
-	Sent  bool
-}
-
 // Quarantined is a message that the far side cannot take.
-type Quarantined struct {
-	Cursor string
-	Why    string
-	At     time.Time
-	Record Record
-}
+type Quarantined = loss.Quarantined
 
 // meta is what is known of a block without its records.
 type meta struct {
@@ -159,7 +144,7 @@ func (l *Log) forgetBlock(e exit) {
 			delete(c.prog, e.id)
 		}
 	}
-	l.rings[classOf(e.id)].remove(e.id)
+	l.rings[classOf(e.id)].Remove(e.id)
 }
 
 func (l *Log) deleteDone(tx *store.Tx, w *write) error {
@@ -211,7 +196,7 @@ func (l *Log) bound(tx *store.Tx, w *write) error {
 // Blocks with items on their way stay.
 func (l *Log) evictClass(tx *store.Tx, w *write, cls int, free *int64) error {
 	for after := classBase(cls); *free > 0; {
-		b, err := readHead(tx, after, classBase(cls+1))
+		b, err := segment.Head(tx, after, classBase(cls+1))
 		if err != nil || b == nil {
 			return err
 		}
@@ -237,7 +222,7 @@ func (l *Log) evictClass(tx *store.Tx, w *write, cls int, free *int64) error {
 // evict drops one block unless a cursor is in it.
 func (l *Log) evict(tx *store.Tx, w *write, m meta, reason string) (bool, error) {
 	l.mu.Lock()
-	if l.moving[m.id] || l.isPinned(w, m) {
+	if l.moving[m.id] || l.isPinned(w, m) || w.isEarly(m.id) {
 		l.mu.Unlock()
 		return false, nil
 	}
@@ -278,7 +263,7 @@ func (l *Log) Drop(ctx context.Context, class int, before time.Time) (blocks int
 			if err != nil || !found || wall >= before.UnixMilli() {
 				return err
 			}
-			b, err := readHead(tx, after-1, after+1)
+			b, err := segment.Head(tx, after-1, after+1)
 			if err != nil {
 				return err
 			}
@@ -314,7 +299,7 @@ func (l *Log) Forget(ctx context.Context, name string) error {
 func (l *Log) sweep(tx *store.Tx, w *write) error {
 	for cls := range classes {
 		for after := classBase(cls); ; {
-			b, err := readHead(tx, after, classBase(cls+1))
+			b, err := segment.Head(tx, after, classBase(cls+1))
 			if err != nil {
 				return err
 			}
@@ -340,72 +325,14 @@ func (l *Log) sweep(tx *store.Tx, w *write) error {
 // were not announced yet become one row.
 func (l *Log) writeLosses(tx *store.Tx, w *write) error {
 	for _, x := range w.losses {
-		if err := writeLoss(tx, x); err != nil {
+		if err := loss.Write(tx, x); err != nil {
 			return err
 		}
 	}
 	for i := range w.quar {
-		q := &w.quar[i]
-		_, err := tx.Exec("INSERT INTO quar(cursor, inc, seq, why, at_ms, body) VALUES(?, ?, ?, ?, ?, ?)",
-			q.Cursor, q.Record.Inc, int64(q.Record.Seq), q.Why, time.Now().UnixMilli(), block.AppendRecord(nil, &q.Record, 0))
-		if err != nil {
+		if err := loss.WriteQuarantined(tx, &w.quar[i]); err != nil {
 			return err
 		}
 	}
-	return trimLosses(tx, len(w.losses), len(w.quar))
-}
-
-func writeLoss(tx *store.Tx, x Loss) error {
-	if x.Reason != ReasonQuarantine {
-		res, err := tx.Exec(`UPDATE loss SET from_seq=min(from_seq, ?), to_seq=max(to_seq, ?), count=count+?, bytes=bytes+?, at_ms=?
-			WHERE cursor=? AND reason=? AND cls=? AND inc=? AND sent=0`,
-			int64(x.From), int64(x.To), int64(x.Count), x.Bytes, x.At.UnixMilli(), x.Cursor, x.Reason, x.Class, x.Inc)
-		if err != nil || res.RowsAffected > 0 {
-			return err
-		}
-	}
-	_, err := tx.Exec(`INSERT INTO loss(cursor, reason, cls, inc, from_seq, to_seq, count, bytes, at_ms, sent)
-		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-		x.Cursor, x.Reason, x.Class, x.Inc, int64(x.From), int64(x.To), int64(x.Count), x.Bytes, x.At.UnixMilli())
-	return err
-}
-
-// announceLoss marks a loss as announced. What was added to it after x was read
-// becomes a loss of its own.
-func announceLoss(tx *store.Tx, x Loss) error {
-	var count int64
-	found, err := tx.QueryRow("SELECT count FROM loss WHERE id=? AND sent=0", []any{x.ID}, &count)
-	if err != nil || !found {
-		return err
-	}
-	_, err = tx.Exec(`INSERT INTO loss(cursor, reason, cls, inc, from_seq, to_seq, count, bytes, at_ms, sent)
-		SELECT cursor, reason, cls, inc, from_seq, to_seq, count-?2, max(0, bytes-?3), at_ms, 0 FROM loss WHERE id=?1 AND count>?2`,
-		x.ID, int64(x.Count), x.Bytes)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec("UPDATE loss SET count=?, bytes=?, sent=1 WHERE id=?", int64(x.Count), x.Bytes, x.ID)
-	return err
-}
-
-// trimLosses bounds the tables of what is only kept to be looked at.
-func trimLosses(tx *store.Tx, losses, quar int) error {
-	if losses > 0 {
-		_, err := tx.Exec(`DELETE FROM loss WHERE sent=1 AND id <= (SELECT max(id) FROM loss) - ?`, lossRowsMax)
-		if err != nil {
-			return err
-		}
-	}
-	if quar == 0 {
-		return nil
-	}
-	for {
-		var total int64
-		if _, err := tx.QueryRow("SELECT coalesce(sum(length(body)), 0) FROM quar", nil, &total); err != nil || total <= quarantineBytes {
-			return err
-		}
-		if _, err := tx.Exec("DELETE FROM quar WHERE id = (SELECT min(id) FROM quar)"); err != nil {
-			return err
-		}
-	}
+	return loss.Trim(tx, len(w.losses), len(w.quar))
 }

@@ -5,8 +5,8 @@ import "github.com/tidehold/tidehold/gateway/metrics"
 // figures are the log's metrics (telemetry.md section 12), one per cursor under
 // the label `uplink`.
 type figures struct {
-	allocatedTotal, deliveredTotal, lost, skipped, dupAcks, resent, refused *metrics.Counter
-	bytes, limit                                                            *metrics.Gauge
+	allocatedTotal, deliveredTotal, lost, skipped, dupAcks, resent, refused, elided *metrics.Counter
+	bytes, limit                                                                    *metrics.Gauge
 }
 
 func newFigures(m *metrics.Registry) *figures {
@@ -21,6 +21,7 @@ func newFigures(m *metrics.Registry) *figures {
 		dupAcks:        m.Counter("spool_dup_ack_total", "acknowledgements of nothing that was open", "uplink"),
 		resent:         m.Counter("spool_resent_total", "messages sent again after a reconnect", "uplink"),
 		refused:        m.Counter("spool_refused_total", "appends refused because too much waited for the disk"),
+		elided:         m.Counter("spool_elided_total", "messages acknowledged before they were written"),
 		bytes:          m.Gauge("spool_queue_bytes", "bytes of the message file in use"),
 		limit:          m.Gauge("spool_queue_limit_bytes", "bound of the message file"),
 	}

@@ -3,14 +3,16 @@
 //
 // # What it promises
 //
-// Durability: an append's done(nil) comes after its commit; a group of appends
-// is one row per class (telemetry.md section 6). A record leaves the log when
-// every required cursor has acknowledged it, or by a loss that is written down
-// in the same transaction.
+// Durability: an append's done(nil) comes after its commit, or after every
+// required cursor has acknowledged it; a group of appends is one row per class
+// (telemetry.md section 6). While its cursors elide (Cursor.Elide) a record is
+// given at once and is committed only when it is not acknowledged in time
+// (telemetry.md 7.2). A record leaves the log when every required cursor has
+// acknowledged it, or by a loss that is written down in the same transaction.
 //
 // Order: numbers rise in the order of Append, never repeat within an
 // incarnation, also over a crash. done functions are called in that order, on
-// the store's writer goroutine; they must not block. A cursor gives records in
+// the store's writer goroutine or on that of an Ack; they must not block. A cursor gives records in
 // rising order within a lane, and after Begin first, in the old order, those
 // that were given and not acknowledged.
 //
@@ -38,6 +40,8 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/messages/block"
+	"github.com/tidehold/tidehold/gateway/messages/ring"
+	"github.com/tidehold/tidehold/gateway/messages/tail"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -53,17 +57,16 @@ const (
 
 // The limits of a log that are not settings.
 const (
-	reserveStep     = 1024             // sequence numbers reserved ahead
-	progressEvery   = 5 * time.Second  // least time between two writes of progress
-	progressAcks    = 1000             // acknowledgements that do not wait for it
-	retryEvery      = 10 * time.Second // after a failed commit
-	fillRecords     = 500              // waiting records that do not wait for the gap
-	fillBytes       = 256 << 10        // their bytes
-	ringBytesMax    = 1 << 20          // of committed blocks kept in memory
-	quarantineBytes = 1 << 20          // of poison messages
-	lossRowsMax     = 1000             // of losses already sent
-	reclaimEvery    = time.Hour
-	reclaimPages    = 2048
+	reserveStep   = 1024             // sequence numbers reserved ahead
+	progressEvery = 5 * time.Second  // least time between two writes of progress
+	progressAcks  = 1000             // acknowledgements that do not wait for it
+	retryEvery    = 10 * time.Second // after a failed commit
+	fillRecords   = 500              // waiting records that do not wait for the gap
+	fillBytes     = 256 << 10        // their bytes
+	elideRecords  = 4096             // held in memory for an acknowledgement
+	ringBytesMax  = 1 << 20          // of committed blocks kept in memory
+	reclaimEvery  = time.Hour
+	reclaimPages  = 2048
 )
 
 // The failures of Append.
@@ -85,6 +88,9 @@ type Config struct {
 	// TailRecords and TailBytes bound what waits for its commit: 16384
 	// records, 8 MiB.
 	TailRecords, TailBytes int
+	// ElideBytes bounds what is held in memory for an acknowledgement, 1 MiB;
+	// beyond it everything held is committed.
+	ElideBytes int
 }
 
 func (c Config) withDefaults() Config {
@@ -96,6 +102,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.TailBytes <= 0 {
 		c.TailBytes = 8 << 20
+	}
+	if c.ElideBytes <= 0 {
+		c.ElideBytes = 1 << 20
 	}
 	return c
 }
@@ -114,12 +123,6 @@ type Batch struct {
 	StartSent bool
 }
 
-// staged is an append that waits for its commit.
-type staged struct {
-	Batch
-	done func(error)
-}
-
 // Log is the message log over one file. All methods are safe for concurrent
 // use.
 type Log struct {
@@ -128,20 +131,20 @@ type Log struct {
 	log *slog.Logger
 	fig *figures
 
-	mu      sync.Mutex
-	start   Start
-	mark    mark   // as written down
-	next    uint64 // number of the next record
-	tail    []staged
-	waiting load // of tail
-	urgent  bool
-	cursors map[string]*cursor
-	rings   [classes]ring
-	moving  map[int64]bool // blocks that the write under way deletes
-	done    map[int64]meta // blocks that some cursor finished
-	losses  []Loss
-	quar    []Quarantined
-	asked   []*request
+	mu       sync.Mutex
+	start    Start
+	mark     mark   // as written down
+	next     uint64 // number of the next record
+	tail     tail.Tail
+	elidedTo uint64 // numbers up to here that are not in mark need no commit
+	telling  bool   // somebody calls done functions
+	cursors  map[string]*cursor
+	rings    [classes]ring.Ring
+	moving   map[int64]bool // blocks that the write under way deletes
+	done     map[int64]meta // blocks that some cursor finished
+	losses   []Loss
+	quar     []Quarantined
+	asked    []*request
 
 	writing      *write // the write under way
 	failed       error  // why the last write failed
@@ -154,9 +157,6 @@ type Log struct {
 	wake         chan struct{}
 	packer       block.Packer // the writer goroutine's
 }
-
-// load counts records and their bytes.
-type load struct{ records, bytes int }
 
 // Start says how the log began this time (telemetry.md 4.3).
 type Start struct {
@@ -206,6 +206,14 @@ func (l *Log) SetGap(d time.Duration) {
 	l.cfg.Gap = d
 }
 
+// SetElideBytes changes the bound of what is held in memory for an
+// acknowledgement.
+func (l *Log) SetElideBytes(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cfg.ElideBytes = n
+}
+
 // LastSeq is the last number given.
 func (l *Log) LastSeq() uint64 {
 	l.mu.Lock()
@@ -230,22 +238,24 @@ func (l *Log) stage(b Batch, done func(error)) error {
 	if l.stopped {
 		return fmt.Errorf("messages append: %w", ErrStopped)
 	}
-	var more load
+	held, size := l.tail.Load(), 0
 	for i := range b.Records {
-		more.records++
-		more.bytes += b.Records[i].Size()
+		size += b.Records[i].Size()
 	}
-	if l.waiting.records+more.records > l.cfg.TailRecords || l.waiting.bytes+more.bytes > l.cfg.TailBytes {
+	if held.Records+len(b.Records) > l.cfg.TailRecords || held.Bytes+size > l.cfg.TailBytes {
 		l.fig.refused.Inc()
 		return l.refusal()
 	}
+	e := &tail.Entry{Records: b.Records, First: l.next, Done: done, Urgent: b.Urgent}
 	for i := range b.Records {
 		l.number(&b.Records[i])
 	}
-	l.waiting.records += more.records
-	l.waiting.bytes += more.bytes
-	l.tail = append(l.tail, staged{b, done})
-	l.urgent = l.urgent || b.Urgent
+	e.Last = l.next - 1
+	if len(b.LossSent) > 0 || b.StartSent {
+		e.Note = b
+	}
+	l.holdBack(e, time.Now())
+	l.tail.Push(e, func(name string) bool { return l.cursors[name].required })
 	return nil
 }
 
@@ -320,12 +330,9 @@ func (l *Log) due(now time.Time) time.Duration {
 	if len(l.asked) > 0 {
 		return 0
 	}
-	if len(l.tail) > 0 {
-		gap := l.lastCommit.Add(l.cfg.Gap).Sub(now)
-		if l.urgent || l.waiting.records >= fillRecords || l.waiting.bytes >= fillBytes {
-			gap = 0
-		}
-		wait = min(wait, gap)
+	wait = min(wait, l.tailDue(now, never))
+	if l.isShort() {
+		wait = 0
 	}
 	if l.failed != nil && wait < never {
 		wait = max(wait, l.retryAt.Sub(now))
@@ -351,11 +358,10 @@ func (l *Log) stop() error {
 		})
 	}
 	l.mu.Lock()
-	left := l.tail
-	l.tail = nil
+	left := l.tail.Abandon()
 	l.mu.Unlock()
-	for _, s := range left {
-		s.done(fmt.Errorf("messages stop: %w", err))
+	for _, e := range left {
+		e.Done(fmt.Errorf("messages stop: %w", err))
 	}
 	return err
 }

@@ -114,6 +114,7 @@ func (f *fixture) reader(name string, order Order) *Cursor {
 func (f *fixture) check() {
 	f.t.Helper()
 	f.flush()
+	f.flush() // what was to be lost and waited for its commit
 	found, err := Verify(context.Background(), f.db)
 	if err != nil {
 		f.t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
+	"github.com/tidehold/tidehold/gateway/messages/loss"
+	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -165,7 +167,7 @@ func (s *salvage) readState(ctx context.Context) {
 		return l.loadCursors(tx)
 	})
 	_ = s.old.Read(ctx, func(tx *store.Tx) (err error) {
-		s.losses, err = losses(tx, "", true)
+		s.losses, err = loss.List(tx, "", true)
 		return err
 	})
 	for name, c := range l.cursors {
@@ -217,9 +219,9 @@ func (s *salvage) end(cls int) int64 {
 func (s *salvage) nextRow(old *store.Tx, after *int64, end int64) *row {
 	for ; *after < end && s.tries < salvageTries; *after++ {
 		r := &row{}
-		err := old.Query("SELECT "+blockColumns+", body, wall_ms FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{*after, end},
+		err := old.Query("SELECT "+segment.Columns+", body, wall_ms FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{*after, end},
 			func(scan store.Scan) (err error) {
-				r.Block, r.stored, r.enc, r.sum, err = scanBlock(func(dest ...any) error { return scan(append(dest, &r.wall)...) }, true)
+				r.Block, r.stored, r.enc, r.sum, err = segment.Scan(func(dest ...any) error { return scan(append(dest, &r.wall)...) }, true)
 				return err
 			})
 		if err == nil {
@@ -285,8 +287,7 @@ func (s *salvage) uncount(r *row) {
 
 func (s *salvage) copyRows(tx *store.Tx, batch []*row) error {
 	for _, r := range batch {
-		_, err := tx.Exec("INSERT INTO seg("+blockColumns+", body, wall_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			r.ID, r.Inc, int64(r.First), int64(r.Last), r.N, block.EncodeDests(r.Dests), r.enc, int64(r.sum), r.stored, r.wall)
+		err := segment.Insert(tx, r.Block, r.stored, r.enc, r.sum, r.wall)
 		if err != nil {
 			return err
 		}
@@ -314,7 +315,7 @@ func (s *salvage) writeState(tx *store.Tx) error {
 		}
 	}
 	for _, x := range s.losses {
-		if err := writeLoss(tx, x); err != nil {
+		if err := loss.Write(tx, x); err != nil {
 			return err
 		}
 	}
@@ -326,7 +327,7 @@ func (s *salvage) writeState(tx *store.Tx) error {
 			row.Inherited += lost
 			row.Lost += lost
 			x := Loss{Cursor: name, Reason: ReasonUnreadable, Class: Normal, Inc: s.mark.Inc, From: 1, To: s.mark.LastSeq, Count: lost, At: time.Now()}
-			if err := writeLoss(tx, x); err != nil {
+			if err := loss.Write(tx, x); err != nil {
 				return err
 			}
 		}

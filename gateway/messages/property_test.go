@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -56,6 +57,16 @@ func randomRun(t *testing.T, seed uint64) {
 	f.open(cursors...)
 	m := &model{durable: map[string]map[uint64]bool{}, delivered: map[string]map[uint64]bool{}}
 	readers, open := map[string]*Cursor{}, map[string][]*Item{}
+	online := func() {
+		for i := 0; seed%2 == 0 && i < len(cursors); i++ { // links that acknowledge in time
+			name := cursors[i].Name
+			if readers[name] == nil {
+				readers[name] = f.reader(name, Order(rng.IntN(2)))
+			}
+			readers[name].Elide(time.Hour, time.Hour)
+		}
+	}
+	online()
 	for range 400 + rng.IntN(400) {
 		name := cursors[rng.IntN(len(cursors))].Name
 		switch n := rng.IntN(100); {
@@ -65,17 +76,25 @@ func randomRun(t *testing.T, seed uint64) {
 			f.commit()
 		case n < 70:
 			m.readSome(t, f, rng, name, readers, open)
+			if rng.IntN(4) == 0 {
+				online()
+			}
 		case n < 90:
 			m.ackSome(rng, name, readers, open)
-		case n < 92:
+		case n < 91:
 			f.l.Flush(context.Background())
+		case n < 92:
+			f.l.SetOffset(context.Background(), "abcdef", 0)
 		case n < 93:
 			f.l.Drop(context.Background(), Bulk, testTime)
 		case n < 95 && readers[name] != nil:
 			readers[name].Begin(Order(rng.IntN(2)))
-		case n < 96:
-			failing = []float64{0, 0, .3}[rng.IntN(3)]
+		case n < 96 && readers[name] != nil:
+			wait := time.Duration(rng.IntN(3)) * time.Millisecond << (10 * rng.IntN(2))
+			readers[name].Elide(wait, wait/2)
 		case n < 97:
+			failing = []float64{0, 0, .3}[rng.IntN(3)]
+		case n < 98:
 			failing = 0
 			f.crash(cursors...)
 			readers, open = map[string]*Cursor{}, map[string][]*Item{}

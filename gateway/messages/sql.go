@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/tidehold/tidehold/gateway/ids"
-	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -113,7 +112,7 @@ func (l *Log) load(tx *store.Tx, src *ids.Source) error {
 	}
 	l.start = Start{Inc: l.mark.Inc, FirstSeq: l.next, Skips: l.mark.Skips, Fresh: fresh}
 	for cls := range l.rings {
-		l.rings[cls].start = classBase(cls) | (l.mark.NextBlock - 1)
+		l.rings[cls].Start = classBase(cls) | (l.mark.NextBlock - 1)
 	}
 	l.used, err = tx.UsedBytes()
 	if err != nil {
@@ -166,54 +165,4 @@ func (l *Log) loadCursors(tx *store.Tx) error {
 		}
 		return nil
 	})
-}
-
-const blockColumns = "id, inc, first_seq, last_seq, n, dests, enc, crc32c"
-
-// scanBlock reads a row whose columns are blockColumns and perhaps the body.
-func scanBlock(scan store.Scan, withBody bool) (b *block.Block, stored []byte, enc int, sum uint32, err error) {
-	b = &block.Block{}
-	var dests []byte
-	to := []any{&b.ID, &b.Inc, &b.First, &b.Last, &b.N, &dests, &enc, &sum}
-	if withBody {
-		to = append(to, &stored)
-	}
-	if err := scan(to...); err != nil {
-		return nil, nil, 0, 0, err
-	}
-	if b.Dests, err = block.DecodeDests(dests); err != nil {
-		return nil, nil, 0, 0, err
-	}
-	b.Bytes = len(stored)
-	return b, stored, enc, sum, nil
-}
-
-// readBlock reads the first block with an id in (after, end), nil when there
-// is none. What cannot be read of its body is left out of recs.
-func readBlock(tx *store.Tx, after, end int64) (*block.Block, error) {
-	var b *block.Block
-	err := tx.Query("SELECT "+blockColumns+", body FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{after, end},
-		func(scan store.Scan) error {
-			var stored []byte
-			var enc int
-			var err error
-			b, stored, enc, _, err = scanBlock(scan, true)
-			if err != nil {
-				return err
-			}
-			b.Open(stored, enc)
-			return nil
-		})
-	return b, err
-}
-
-// readHead reads a block's row without its body.
-func readHead(tx *store.Tx, after, end int64) (*block.Block, error) {
-	var b *block.Block
-	err := tx.Query("SELECT "+blockColumns+" FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{after, end},
-		func(scan store.Scan) (err error) {
-			b, _, _, _, err = scanBlock(scan, false)
-			return err
-		})
-	return b, err
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
+	"github.com/tidehold/tidehold/gateway/messages/loss"
+	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -34,7 +36,7 @@ type CursorStats struct {
 // Stats gives the figures of the log and of every cursor, sorted by name.
 func (l *Log) Stats(ctx context.Context) Stats {
 	l.mu.Lock()
-	s := Stats{Bytes: l.used + l.db.LogBytes(), LimitBytes: l.cfg.MaxBytes, Waiting: l.waiting.records, Err: l.failed, Damaged: l.isDamaged.Load()}
+	s := Stats{Bytes: l.used + l.db.LogBytes(), LimitBytes: l.cfg.MaxBytes, Waiting: l.tail.Load().Records, Err: l.failed, Damaged: l.isDamaged.Load()}
 	after := make(map[string][classes]int64)
 	for _, name := range sortedNames(l.cursors) {
 		c := l.cursors[name]
@@ -46,8 +48,8 @@ func (l *Log) Stats(ctx context.Context) Stats {
 		after[name] = at
 	}
 	var waiting time.Time
-	if len(l.tail) > 0 && len(l.tail[0].Records) > 0 {
-		waiting = l.tail[0].Records[0].Wall
+	if r := l.tail.Oldest(); r != nil {
+		waiting = r.Wall
 	}
 	l.mu.Unlock()
 	for i := range s.Cursors {
@@ -84,20 +86,7 @@ func (l *Log) oldest(ctx context.Context, after [classes]int64, waiting time.Tim
 // first; only those not announced yet when unsent is set.
 func (l *Log) Losses(ctx context.Context, cursor string, unsent bool) (list []Loss, err error) {
 	err = l.db.Read(ctx, func(tx *store.Tx) error {
-		list, err = losses(tx, cursor, unsent)
-		return err
-	})
-	return list, err
-}
-
-func losses(tx *store.Tx, cursor string, unsent bool) (list []Loss, err error) {
-	err = tx.Query(`SELECT id, cursor, reason, cls, inc, from_seq, to_seq, count, bytes, at_ms, sent FROM loss
-		WHERE (?1='' OR cursor=?1) AND (NOT ?2 OR sent=0) ORDER BY id`, []any{cursor, unsent}, func(scan store.Scan) error {
-		var x Loss
-		var at int64
-		err := scan(&x.ID, &x.Cursor, &x.Reason, &x.Class, &x.Inc, &x.From, &x.To, &x.Count, &x.Bytes, &at, &x.Sent)
-		x.At = time.UnixMilli(at).UTC()
-		list = append(list, x)
+		list, err = loss.List(tx, cursor, unsent)
 		return err
 	})
 	return list, err
@@ -106,20 +95,8 @@ func losses(tx *store.Tx, cursor string, unsent bool) (list []Loss, err error) {
 // Quarantine gives the poison messages, oldest first.
 func (l *Log) Quarantine(ctx context.Context) (list []Quarantined, err error) {
 	err = l.db.Read(ctx, func(tx *store.Tx) error {
-		return tx.Query("SELECT cursor, inc, why, at_ms, body FROM quar ORDER BY id", nil, func(scan store.Scan) error {
-			var q Quarantined
-			var inc string
-			var at int64
-			var body []byte
-			if err := scan(&q.Cursor, &inc, &q.Why, &at, &body); err != nil {
-				return err
-			}
-			var err error
-			q.Record, _, err = block.DecodeRecord(body)
-			q.Record.Inc, q.At = inc, time.UnixMilli(at).UTC()
-			list = append(list, q)
-			return err
-		})
+		list, err = loss.ListQuarantined(tx)
+		return err
 	})
 	return list, err
 }
@@ -127,7 +104,7 @@ func (l *Log) Quarantine(ctx context.Context) (list []Quarantined, err error) {
 // SetOffset notes, for a boot, how far the true time is ahead of the time since
 // boot, so that messages captured without a trusted clock get their time later.
 func (l *Log) SetOffset(ctx context.Context, boot string, offset time.Duration) error {
-	return l.request(ctx, func(tx *store.Tx, _ *write) error {
+	return l.ask(ctx, &request{light: true, ended: make(chan error, 1), fn: func(tx *store.Tx, _ *write) error {
 		_, err := tx.Exec(`INSERT INTO clock(boot, offset_ms, at_ms) VALUES(?, ?, ?)
 			ON CONFLICT(boot) DO UPDATE SET offset_ms=excluded.offset_ms, at_ms=excluded.at_ms`,
 			boot, offset.Milliseconds(), time.Now().UnixMilli())
@@ -135,7 +112,7 @@ func (l *Log) SetOffset(ctx context.Context, boot string, offset time.Duration) 
 			_, err = tx.Exec("DELETE FROM clock WHERE boot NOT IN (SELECT boot FROM clock ORDER BY at_ms DESC LIMIT 1000)")
 		}
 		return err
-	})
+	}})
 }
 
 // Offsets gives what SetOffset noted, by boot.
@@ -161,7 +138,7 @@ func Scan(ctx context.Context, db *store.DB, each func(*Record) error) error {
 		for after := classBase(cls); ; {
 			var b *block.Block
 			err := db.Read(ctx, func(tx *store.Tx) (err error) {
-				b, err = readBlock(tx, after, classBase(cls+1))
+				b, err = segment.Read(tx, after, classBase(cls+1))
 				return err
 			})
 			if err != nil {
@@ -213,7 +190,7 @@ func Verify(ctx context.Context, db *store.DB) (f Findings, err error) {
 		}
 		for cls := range classes {
 			for after := classBase(cls); ; {
-				b, err := readBlock(tx, after, classBase(cls+1))
+				b, err := segment.Read(tx, after, classBase(cls+1))
 				if err != nil {
 					return err
 				}

@@ -3,9 +3,9 @@ package messages
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
+	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -28,19 +28,35 @@ func (k *Cursor) Next(ctx context.Context, backlog bool) (*Item, error) {
 	if it := k.nextAgain(); it != nil {
 		return it, nil
 	}
-	for _, lane := range k.lanes(backlog) {
-		s, err := k.first(ctx, lane)
-		if errors.Is(err, errMoving) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if s != nil {
-			return k.give(s), nil
+	for {
+		it, moved, err := k.look(ctx, backlog)
+		if !moved {
+			return it, err
 		}
 	}
-	return nil, nil
+}
+
+// look goes through the lanes once; moved means that a commit came in between.
+func (k *Cursor) look(ctx context.Context, backlog bool) (it *Item, moved bool, err error) {
+	k.l.mu.Lock()
+	blocks := k.l.mark.NextBlock
+	k.l.mu.Unlock()
+	for _, lane := range k.lanes(backlog) {
+		s, err := k.first(ctx, lane.streams)
+		if errors.Is(err, errMoving) {
+			return nil, false, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		if s != nil {
+			return k.give(s), false, nil
+		}
+		if it, moved := k.giveEarly(lane, blocks); it != nil || moved {
+			return it, moved, nil
+		}
+	}
+	return nil, false, nil
 }
 
 // nextAgain gives the items that were open at Begin.
@@ -54,25 +70,45 @@ func (k *Cursor) nextAgain() *Item {
 		if it.settled {
 			continue
 		}
-		it.Again = true
 		c.order = append(c.order, it)
+		if it.losing != nil {
+			continue
+		}
+		it.Again = true
 		k.l.fig.resent.Inc(c.name)
 		return it
 	}
 	return nil
 }
 
+// lane is streams, and behind them the classes from low to high of what is not
+// committed.
+type lane struct {
+	streams   []*stream
+	tail      bool
+	low, high uint8
+}
+
 // lanes in the order in which they are asked: class 0 first; live before the
 // backlog, but when both have something they take turns, so that neither
-// starves.
-func (k *Cursor) lanes(backlog bool) [][]*stream {
-	if !backlog {
-		return [][]*stream{k.c.crit, k.c.live}
+// starves. What is not committed comes behind the live lane, or behind the only
+// one.
+func (k *Cursor) lanes(backlog bool) []lane {
+	c := k.c
+	if c.fifo {
+		if !backlog {
+			return nil
+		}
+		return []lane{{c.back, true, Critical, Bulk}}
 	}
-	if k.c.turn {
-		return [][]*stream{k.c.crit, k.c.back, k.c.live}
+	crit, live, back := lane{c.crit, true, Critical, Critical}, lane{c.live, true, Normal, Bulk}, lane{streams: c.back}
+	switch {
+	case !backlog:
+		return []lane{crit, live}
+	case c.turn:
+		return []lane{crit, back, live}
 	}
-	return [][]*stream{k.c.crit, k.c.live, k.c.back}
+	return []lane{crit, live, back}
 }
 
 // first finds the stream of a lane whose next record is the oldest.
@@ -150,8 +186,8 @@ func (k *Cursor) enter(s *stream, b *block.Block) (bool, error) {
 	k.l.mu.Lock()
 	defer k.l.mu.Unlock()
 	c := k.c
-	if k.l.moving[b.ID] {
-		return false, errMoving
+	if k.l.moving[b.ID] || numberOf(b.ID) >= k.l.mark.NextBlock {
+		return false, errMoving // or just coming: its records are still in the tail
 	}
 	s.pos = b.ID
 	routed := b.Routed(c.name)
@@ -212,15 +248,15 @@ func (k *Cursor) give(s *stream) *Item {
 func (l *Log) following(ctx context.Context, cls int, after, end int64) (b *block.Block, upTo int64, err error) {
 	l.mu.Lock()
 	r := &l.rings[cls]
-	upTo = r.start
-	if after >= r.start {
-		b, upTo = r.next(after, end), classBase(cls)|(l.mark.NextBlock-1)
+	upTo = r.Start
+	if after >= r.Start {
+		b, upTo = r.Next(after, end), classBase(cls)|(l.mark.NextBlock-1)
 		l.mu.Unlock()
 		return b, upTo, nil
 	}
 	l.mu.Unlock()
 	err = l.db.Read(ctx, func(tx *store.Tx) (err error) {
-		b, err = readBlock(tx, after, end)
+		b, err = segment.Read(tx, after, end)
 		return err
 	})
 	if errors.Is(err, store.ErrCorrupt) {
@@ -234,7 +270,7 @@ func (l *Log) following(ctx context.Context, cls int, after, end int64) (b *bloc
 func (l *Log) nextDamaged(ctx context.Context, after, end int64) (b *block.Block, err error) {
 	l.damaged()
 	err = l.db.Read(ctx, func(tx *store.Tx) (err error) {
-		b, err = readHead(tx, after, end)
+		b, err = segment.Head(tx, after, end)
 		return err
 	})
 	return b, err
@@ -248,57 +284,5 @@ func (l *Log) damaged() {
 	l.log.Error("message file is damaged; the next start salvages it")
 	if err := l.db.MarkDamaged(); err != nil {
 		l.log.Error("damage not noted", "err", err)
-	}
-}
-
-// ring holds the blocks of a class that were committed last: every block with
-// an id above start, so that a reader that keeps up never touches the file.
-type ring struct {
-	start  int64
-	blocks []*block.Block
-	bytes  int
-}
-
-func (r *ring) push(b *block.Block) {
-	r.blocks = append(r.blocks, b)
-	r.bytes += b.Memory()
-}
-
-func (r *ring) next(after, end int64) *block.Block {
-	for _, b := range r.blocks {
-		if b.ID > after && b.ID < end {
-			return b
-		}
-	}
-	return nil
-}
-
-func (r *ring) remove(id int64) {
-	r.blocks = slices.DeleteFunc(r.blocks, func(b *block.Block) bool {
-		if b.ID == id {
-			r.bytes -= b.Memory()
-		}
-		return b.ID == id
-	})
-}
-
-// trimRings keeps the rings together below ringBytesMax, each class at its turn.
-func (l *Log) trimRings() {
-	for {
-		total, most := 0, 0
-		for cls := range l.rings {
-			total += l.rings[cls].bytes
-			if l.rings[cls].bytes > l.rings[most].bytes {
-				most = cls
-			}
-		}
-		r := &l.rings[most]
-		if total <= ringBytesMax || len(r.blocks) == 0 {
-			return
-		}
-		r.start = r.blocks[0].ID
-		r.bytes -= r.blocks[0].Memory()
-		r.blocks[0] = nil
-		r.blocks = r.blocks[1:]
 	}
 }

@@ -7,6 +7,10 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
+	"github.com/tidehold/tidehold/gateway/messages/loss"
+	"github.com/tidehold/tidehold/gateway/messages/ring"
+	"github.com/tidehold/tidehold/gateway/messages/segment"
+	"github.com/tidehold/tidehold/gateway/messages/tail"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -14,14 +18,19 @@ import (
 // must go to keep the bound. There is one at a time, so what it read at its
 // beginning is still true at its end, except that cursors went further.
 type write struct {
-	apps    []staged
+	apps    []*tail.Entry
+	recs    []ref // of apps, to be stored
+	last    uint64
 	asked   []*request
 	mark    mark
+	elided  map[string]uint64    // that the rows contain, by cursor
+	nElided float64              // of apps, left out of recs
 	saved   map[string]cursorRow // what the rows will say
 	changed map[string]bool      // rows to write
 	steps   []step
 	acks    map[string]int // acknowledgements that the steps contain
 	blocks  []*block.Block // appended
+	refs    [][]ref        // where the records of blocks came from
 	out     []exit         // blocks that leave the file
 	losses  []Loss
 	nLosses int // of losses, taken from Log.losses; the rest came up here
@@ -47,12 +56,17 @@ type step struct {
 // request is something done inside a write, in turn with all other writes.
 type request struct {
 	fn    func(*store.Tx, *write) error
+	light bool // leaves what waits for an acknowledgement in memory
 	ended chan error
 }
 
-// request runs fn in the next write and waits for its commit.
+// request runs fn in the next write, which commits everything staged, and waits
+// for its commit.
 func (l *Log) request(ctx context.Context, fn func(*store.Tx, *write) error) error {
-	r := &request{fn: fn, ended: make(chan error, 1)}
+	return l.ask(ctx, &request{fn: fn, ended: make(chan error, 1)})
+}
+
+func (l *Log) ask(ctx context.Context, r *request) error {
 	l.mu.Lock()
 	l.asked = append(l.asked, r)
 	l.mu.Unlock()
@@ -133,11 +147,12 @@ func (l *Log) plan(now time.Time) *write {
 	defer l.mu.Unlock()
 	w := l.writing
 	w.planned = true
-	w.apps, w.asked, w.mark = l.tail, l.asked, l.mark
+	w.asked, w.mark, w.last = l.asked, l.mark, l.next-1
 	w.saved, w.changed, w.acks = make(map[string]cursorRow), make(map[string]bool), make(map[string]int)
 	for name, c := range l.cursors {
 		w.saved[name] = c.row()
 	}
+	l.planTail(w, now)
 	w.full = len(w.asked) > 0 || l.progressDue(now, time.Hour) <= 0
 	if w.full {
 		w.losses, w.nLosses, w.quar = append(w.losses, l.losses...), len(l.losses), l.quar
@@ -204,41 +219,46 @@ func (c *cursor) scanned(cls int) int64 {
 // encode makes blocks of what waits: one per class and at most
 // block.RecordsMax records.
 func (l *Log) encode(w *write) {
-	var chunk [classes][]Record
-	var size load
+	var chunk [classes][]ref
+	var size tail.Load
 	cut := func() {
-		for cls, recs := range chunk {
-			if len(recs) > 0 {
-				w.blocks = append(w.blocks, l.build(w, cls, recs))
+		for cls, refs := range chunk {
+			if len(refs) > 0 {
+				w.blocks = append(w.blocks, l.build(w, cls, refs))
 			}
 		}
 		w.mark.NextBlock++
-		chunk, size = [classes][]Record{}, load{}
+		chunk, size = [classes][]ref{}, tail.Load{}
 	}
-	for _, s := range w.apps {
-		for _, r := range s.Records {
-			if size.records > 0 && (size.records >= block.RecordsMax || size.bytes+r.Size() > block.BytesMax) {
-				cut()
-			}
-			chunk[r.Class] = append(chunk[r.Class], r)
-			size.records++
-			size.bytes += r.Size()
-			w.mark.LastSeq = r.Seq
+	for _, at := range w.recs {
+		r := at.record()
+		if size.Records > 0 && (size.Records >= block.RecordsMax || size.Bytes+r.Size() > block.BytesMax) {
+			cut()
 		}
-		if s.StartSent {
+		chunk[r.Class] = append(chunk[r.Class], at)
+		size.Records++
+		size.Bytes += r.Size()
+	}
+	if size.Records > 0 {
+		cut()
+	}
+	for _, e := range w.apps {
+		w.mark.LastSeq = max(w.mark.LastSeq, e.Last)
+		if b, ok := e.Note.(Batch); ok && b.StartSent {
 			w.mark.Skips = nil
 		}
 	}
-	if size.records > 0 {
-		cut()
-	}
-	if left := w.mark.ReservedTo - min(w.mark.ReservedTo, w.mark.LastSeq); left < reserveStep/2 {
-		w.mark.ReservedTo = w.mark.LastSeq + reserveStep
+	if w.last+reserveStep/2 > w.mark.ReservedTo {
+		w.mark.ReservedTo = w.last + reserveStep
 	}
 }
 
 // build makes a block of records and counts them for their cursors.
-func (l *Log) build(w *write, cls int, recs []Record) *block.Block {
+func (l *Log) build(w *write, cls int, refs []ref) *block.Block {
+	recs := make([]Record, len(refs))
+	for i, at := range refs {
+		recs[i] = *at.record()
+	}
 	b := &block.Block{ID: classBase(cls) | w.mark.NextBlock, Inc: recs[0].Inc, First: recs[0].Seq, Last: recs[len(recs)-1].Seq,
 		N: len(recs), Recs: recs, Masks: make([]uint64, len(recs))}
 	at := make(map[string]int)
@@ -265,6 +285,7 @@ func (l *Log) build(w *write, cls int, recs []Record) *block.Block {
 		w.saved[d.Name] = row
 		w.changed[d.Name] = true
 	}
+	w.refs = append(w.refs, refs)
 	return b
 }
 
@@ -272,16 +293,15 @@ func (l *Log) insertBlocks(tx *store.Tx, w *write) error {
 	for _, b := range w.blocks {
 		stored, enc := l.packer.Pack(b.EncodeBody())
 		b.Bytes = len(stored)
-		_, err := tx.Exec("INSERT INTO seg("+blockColumns+", body, wall_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			b.ID, b.Inc, int64(b.First), int64(b.Last), b.N, block.EncodeDests(b.Dests), enc,
-			int64(block.Sum(stored)), stored, b.Recs[0].Wall.UnixMilli())
+		err := segment.Insert(tx, b, stored, enc, block.Sum(stored), b.Recs[0].Wall.UnixMilli())
 		if err != nil {
 			return err
 		}
 	}
-	for _, s := range w.apps {
-		for _, x := range s.LossSent {
-			if err := announceLoss(tx, x); err != nil {
+	for _, e := range w.apps {
+		b, _ := e.Note.(Batch)
+		for _, x := range b.LossSent {
+			if err := loss.Announce(tx, x); err != nil {
 				return err
 			}
 		}
@@ -357,11 +377,7 @@ func (l *Log) written(err error) {
 	}
 	w.err = err
 	l.mu.Unlock()
-	if err == nil {
-		for _, s := range w.apps {
-			s.done(nil)
-		}
-	}
+	l.tell()
 	for _, r := range w.asked {
 		r.ended <- err
 	}
@@ -381,6 +397,8 @@ func (l *Log) postpone(w *write, err error, now time.Time) {
 	if !w.planned { // the store refused before our turn
 		w.asked = l.asked
 	}
+	l.tail.Kept()
+	l.popThrough()
 	l.failed, l.retryAt = fmt.Errorf("messages commit: %w", err), now.Add(retryEvery)
 	l.asked = l.asked[len(w.asked):]
 }
@@ -392,19 +410,9 @@ func (l *Log) take(w *write, now time.Time) {
 		l.failed = nil
 	}
 	l.mark, l.used = w.mark, w.used
-	l.tail, l.asked = l.tail[len(w.apps):], l.asked[len(w.asked):]
-	if len(l.tail) == 0 {
-		l.tail = nil // lets go of what was written
-	}
-	for _, s := range w.apps {
-		for i := range s.Records {
-			l.waiting.records--
-			l.waiting.bytes -= s.Records[i].Size()
-		}
-	}
-	l.urgent = false
-	for _, s := range l.tail {
-		l.urgent = l.urgent || s.Urgent
+	l.asked = l.asked[len(w.asked):]
+	if w.apps != nil {
+		l.tail.Committed(len(w.apps))
 	}
 	l.losses, l.quar = l.losses[w.nLosses:], l.quar[len(w.quar):]
 	if w.full {
@@ -412,12 +420,14 @@ func (l *Log) take(w *write, now time.Time) {
 	}
 	l.takeCursors(w)
 	for _, b := range w.blocks {
-		l.rings[classOf(b.ID)].push(b)
+		l.rings[classOf(b.ID)].Push(b)
 	}
 	for _, e := range w.out {
 		l.forgetBlock(e)
 	}
-	l.trimRings()
+	l.moveItems(w)
+	l.popThrough()
+	ring.Trim(l.rings[:], ringBytesMax)
 	for _, c := range l.cursors {
 		c.signal()
 	}
@@ -444,6 +454,7 @@ func (l *Log) takeCursors(w *write) {
 		}
 		c.saved, c.upTo = row.Tally, row.Done
 		c.acks -= w.acks[name]
+		c.elided -= w.elided[name]
 		for id, p := range c.prog {
 			if id <= c.upTo[classOf(id)] && p.done && !p.dirty {
 				delete(c.prog, id)

@@ -383,6 +383,7 @@ func (p *pump) acked(c *parcel, now time.Time) {
 		p.u.speed.acked(now)
 	}
 	p.u.mu.Unlock()
+	p.elide(c, now.Sub(c.sent))
 	for _, it := range c.items {
 		p.k.Ack(it)
 	}
@@ -395,6 +396,7 @@ func (p *pump) lost(c *parcel, err error, now time.Time) {
 	first := !p.counted && c.epoch == p.epoch
 	if first {
 		p.failed, p.counted = err, true
+		p.k.Elide(0, 0)
 	}
 	open, oldest, newest := len(p.open)+1, c.sent, c.sent
 	for other := range p.open {

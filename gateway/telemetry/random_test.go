@@ -140,12 +140,11 @@ func (f *flapping) stumble() {
 		c.set(!c.up)
 	case n == 3:
 		f.fail(0)
-		f.halt()
 		synctest.Wait()
 		f.mu.Lock()
 		f.dead = f.s
 		f.mu.Unlock()
-		f.crash()
+		f.powerCut(func() error { f.halt(); return nil })
 		f.connect()
 	default:
 		rest(time.Duration(f.pick(60)) * time.Millisecond)

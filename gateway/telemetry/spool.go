@@ -2,9 +2,11 @@
 //
 // # What it promises
 //
-// Durability: Append's done(nil) comes after the commit of the message
-// (profiles strict and balanced; profile saver says done on receipt and may lose
-// what came within its window). A message leaves the spool only when its uplink
+// Durability: Append's done(nil) comes after the commit of the message, or after
+// every required uplink acknowledged it, whichever is first (profiles strict and
+// balanced; profile saver says done on receipt and may lose what came within its
+// window). While its uplinks are online and acknowledge in time, a message is
+// sent at once and never written (telemetry.md 7.2). A message leaves the spool only when its uplink
 // acknowledged it, or by a loss that is recorded and itself sent.
 //
 // Order: done functions are called in the order of Append. In one lane of one
@@ -19,8 +21,7 @@
 // Limits: the file by bytes (package messages), the window of unacknowledged
 // messages and the rate by uplink, bytes on their way by openBytesMax.
 //
-// Not here yet: write elision (telemetry.md 7.2; every message is committed
-// before it is sent), folding (8.4), expiry (8.5), class 3 (latest), order
+// Not here yet: folding (8.4), expiry (8.5), class 3 (latest), order
 // newest-first.
 package telemetry
 
@@ -150,6 +151,7 @@ type uplink struct {
 	markDue    bool
 	trouble    trouble
 	speed      speed
+	ackTimes   ackTimes
 }
 
 // Spool is the durable queue of what goes up. All methods are safe for
@@ -211,6 +213,7 @@ func (s *Spool) prepare() error {
 		s.log.SetGap(0)
 	case Saver:
 		s.log.SetGap(saverGap)
+		s.log.SetElideBytes(saverBytes)
 	default:
 		return fmt.Errorf("profile %q: want strict, balanced or saver", s.cfg.Profile)
 	}

@@ -109,6 +109,14 @@ func (h *house) leave() {
 // crash goes on with a copy of the files as they are now.
 func (h *house) crash() {
 	h.t.Helper()
+	h.powerCut(func() error { return nil })
+}
+
+// powerCut copies the files as they are now, ends what runs by stop and leave,
+// and goes on with the copy.
+func (h *house) powerCut(stop func() error) {
+	h.t.Helper()
+	synctest.Wait() // time stands still while we copy
 	to := filepath.Join(h.t.TempDir(), "messages.db")
 	for _, suffix := range []string{"", "-wal"} {
 		in, err := os.Open(h.path + suffix)
@@ -122,6 +130,9 @@ func (h *house) crash() {
 		io.Copy(out, in)
 		in.Close()
 		out.Close()
+	}
+	if err := stop(); err != nil {
+		h.t.Error(err)
 	}
 	h.leave()
 	h.path = to

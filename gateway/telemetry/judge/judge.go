@@ -59,6 +59,7 @@ func New() *Judge { return &Judge{sources: make(map[string]*source)} }
 type source struct {
 	seen    numbers
 	covered []Range // by losses and skips
+	skips   []Range
 	v       Verdict
 	last    map[string]uint64 // per lane
 	sums    map[uint64]string // measurement of numbers, to find changes
@@ -219,6 +220,7 @@ func (j *Judge) record(key, what string, body []byte) {
 		if r.SkippedFrom > 0 && r.SkippedTo >= r.SkippedFrom {
 			of.v.Skipped += r.SkippedTo - r.SkippedFrom + 1
 			of.covered = append(of.covered, Range{r.SkippedFrom, r.SkippedTo})
+			of.skips = append(of.skips, Range{r.SkippedFrom, r.SkippedTo})
 		}
 	case "loss":
 		of.v.Lost += r.Count
@@ -232,12 +234,20 @@ func (j *Judge) record(key, what string, body []byte) {
 	}
 }
 
-// upTo counts the received numbers up to one.
+// upTo counts the received numbers up to one. What came although a crash skipped
+// its number had been sent before it was written down: marks do not count it.
 func (s *source) upTo(seq uint64) (n uint64) {
 	n = min(s.seen.low, seq)
 	for above := range s.seen.above {
 		if above <= seq {
 			n++
+		}
+	}
+	for _, skip := range s.skips {
+		for at := skip.From; at <= min(skip.To, seq, s.seen.high); at++ {
+			if s.seen.has(at) {
+				n--
+			}
 		}
 	}
 	return n

@@ -39,6 +39,18 @@ func TestAdd_LossStartAndMarkCloseHoles(t *testing.T) {
 	}
 }
 
+func TestAdd_WhatCameOfSkippedNumbersIsNotInTheMark(t *testing.T) {
+	j := New()
+	for seq := 1; seq <= 5; seq++ {
+		j.Add(native(seq, "drv/x/y", "live", `{}`)) // 4 and 5 were never written down
+	}
+	j.Add(native(10, "sys/start", "live", `{"inc":"abcdefgh","first_seq":10,"skipped_from":4,"skipped_to":9}`))
+	j.Add(native(11, "sys/mark", "live", `{"inc":"abcdefgh","upto":10,"n":4}`))
+	if v := verdict(j); v.Missing != 0 || v.Skipped != 6 || len(v.Holes) != 0 {
+		t.Errorf("verdict %+v", v)
+	}
+}
+
 func TestAdd_LaneOrderIsJudgedPerLane(t *testing.T) {
 	j := New()
 	j.Add(native(100, "drv/x/y", "live", `{}`))
