@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -37,9 +39,12 @@ type disk struct {
 func (d *disk) Keep(c keep.Change, done func(error)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	session := c.Session != nil || c.Ended != 0 // somebody's goroutine waits
 	switch {
+	case d.dead && session && done != nil:
+		go done(store.ErrClosed)
 	case d.dead:
-	case d.holding && done != nil:
+	case d.holding && done != nil && !session:
 		d.held = append(d.held, func() { d.Keeper.Keep(c, done) })
 	case done == nil:
 		d.lazy = append(d.lazy, c)
@@ -349,10 +354,7 @@ func TestDurable_AnEndedSessionLeavesNothing(t *testing.T) {
 			return w
 		},
 		"expired while stopped": func(w *durable, dir string) *durable {
-			s := w.sessions.get("s")
-			s.mu.Lock()
-			at := s.expires
-			s.mu.Unlock()
+			at := time.Now().Add(time.Second) // it expires before
 			w.crash()
 			time.Sleep(time.Until(at))
 			return serveOn(w.t.(*testing.T), dir, nil)
@@ -461,4 +463,130 @@ func TestDurable_AFailedCommitIsNotAcknowledged(t *testing.T) {
 	pub.publish("t", "good", 2, 2)
 	sub.receive("t", "good")
 	late.receive("t", "good")
+}
+
+// exactly is one side's memory of its QoS 2 exchanges.
+type exactly struct {
+	t    *testing.T
+	left int // messages the publisher has not begun
+
+	mu   sync.Mutex
+	open map[uint16]string // publisher: payload until PUBREC, then empty
+	got  []string
+	held map[uint16]bool // subscriber: ids received and not released
+}
+
+func (x *exactly) count() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.got)
+}
+
+// join connects a persistent client by hand; nil when the broker dies first.
+func (x *exactly) join(w *durable, id string) *peer {
+	p := w.dial(4)
+	_, _ = p.nc.Write(p.bytes(greeting(4, id, func(pk *packets.Packet) { pk.Connect.Clean = false })))
+	if _, err := p.next(10 * time.Second); err != nil {
+		return nil
+	}
+	return p
+}
+
+// publish publishes all there is, five at a time, until the connection ends.
+func (x *exactly) publish(p *peer, total int) {
+	for id, payload := range x.open {
+		pk := ack(packets.Pubrel, id)
+		if payload != "" {
+			pk = message("t", payload, 2, id)
+			pk.FixedHeader.Dup = true
+		}
+		_, _ = p.nc.Write(p.bytes(pk))
+	}
+	for len(x.open) > 0 || x.left > 0 {
+		for id := uint16(1); id <= 5 && x.left > 0; id++ {
+			if _, busy := x.open[id]; !busy {
+				x.open[id] = name(total - x.left)
+				_, _ = p.nc.Write(p.bytes(message("t", x.open[id], 2, id)))
+				x.left--
+			}
+		}
+		pk, err := p.next(10 * time.Second)
+		if err != nil {
+			return
+		}
+		switch pk.FixedHeader.Type {
+		case packets.Pubrec:
+			x.open[pk.PacketID] = ""
+			_, _ = p.nc.Write(p.bytes(ack(packets.Pubrel, pk.PacketID)))
+		case packets.Pubcomp:
+			delete(x.open, pk.PacketID)
+		}
+	}
+}
+
+func (x *exactly) subscribe(p *peer) {
+	for {
+		pk, err := p.next(10 * time.Second)
+		if err != nil {
+			return
+		}
+		switch pk.FixedHeader.Type {
+		case packets.Publish:
+			x.mu.Lock()
+			if !x.held[pk.PacketID] {
+				x.got = append(x.got, string(pk.Payload))
+			}
+			x.held[pk.PacketID] = true
+			x.mu.Unlock()
+			_, _ = p.nc.Write(p.bytes(ack(packets.Pubrec, pk.PacketID)))
+		case packets.Pubrel:
+			delete(x.held, pk.PacketID)
+			_, _ = p.nc.Write(p.bytes(ack(packets.Pubcomp, pk.PacketID)))
+		}
+	}
+}
+
+// The broker dies again and again, with commits on their way and without:
+// every message arrives exactly once.
+func TestDurable_RandomCrashesLeaveQoS2ExactlyOnce(t *testing.T) {
+	const total, rounds = 300, 12
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := mathrand.New(mathrand.NewPCG(seed, 0))
+	dir := t.TempDir()
+	x := &exactly{t: t, left: total, open: make(map[uint16]string), held: make(map[uint16]bool)}
+	w := serveOn(t, dir, nil)
+	first, _ := w.persistent(4, "sub", nil)
+	first.subscribe(2, "t")
+	w.crash()
+	for round := range rounds {
+		w = serveOn(t, dir, nil)
+		var both sync.WaitGroup
+		if sub := x.join(w, "sub"); sub != nil {
+			both.Go(func() { x.subscribe(sub) })
+		}
+		if pub := x.join(w, "pub"); pub != nil {
+			both.Go(func() { x.publish(pub, total) })
+		}
+		goal := total
+		if round < rounds-1 {
+			goal = min(total, x.count()+random.IntN(2*total/rounds))
+		}
+		eventually(t, fmt.Sprintf("%d messages in round %d", goal, round), func() bool { return x.count() >= goal })
+		if random.IntN(2) == 0 {
+			w.disk.hold()
+			time.Sleep(time.Duration(random.IntN(5)) * time.Millisecond)
+		}
+		w.crash()
+		both.Wait()
+	}
+	slices.Sort(x.got)
+	for i := range total {
+		if i >= len(x.got) || x.got[i] != name(i) {
+			t.Fatalf("message %d of %d is missing or came twice: %v", i, len(x.got), x.got[max(0, i-2):min(len(x.got), i+3)])
+		}
+	}
+	if len(x.got) != total {
+		t.Errorf("%d messages, want %d", len(x.got), total)
+	}
 }
