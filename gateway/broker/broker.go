@@ -4,9 +4,9 @@
 // Order: messages of one publisher reach every subscriber in the order they
 // were published, per QoS; PUBACK and PUBREC leave in the order of the PUBLISH
 // packets (MQTT-4.6.0-2). Durability: an acknowledgement leaves only after
-// House.Accept said that the message is safe; what the broker itself holds
-// (sessions, queues, retained messages) lives in memory, see DESIGN.md.
-// Blocking: Route never waits for a subscriber; only the goroutine that reads
+// House.Accept said that the message is safe; Deliver says so for persistent
+// sessions and retained messages after Config.Keeper has committed them, and at
+// once for all else. SUBACK, UNSUBACK and PUBREL follow the commit too. Blocking: Route never waits for a subscriber; only the goroutine that reads
 // from a publisher waits, for House.Accept, for a free place among its
 // unacknowledged messages, or for its rate. Limits: Limits and Config; each
 // refusal is counted, and told to whoever caused it.
@@ -53,7 +53,7 @@ type Authorizer interface {
 type House interface {
 	// Accept takes m and calls done exactly once, from any goroutine, when m
 	// is as durable as it must be, or with the reason why it is refused. It
-	// also has Route called for m. It may block: only m's publisher waits.
+	// also has Deliver called for m, and waits for it. It may block: only m's publisher waits.
 	Accept(m iot.Message, done func(error))
 }
 
