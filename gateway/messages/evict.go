@@ -20,6 +20,7 @@ const (
 	ReasonQuarantine = loss.Quarantine
 	ReasonUnreadable = loss.Unreadable
 	ReasonOperator   = loss.Operator
+	ReasonExpired    = loss.Expired
 )
 
 // Quarantined is a message that the far side cannot take.

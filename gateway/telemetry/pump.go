@@ -311,6 +311,10 @@ func (p *pump) fetch(ctx context.Context, now time.Time) (*parcel, *Route, error
 			return nil, nil, err
 		}
 		st, known := it.Note.(stamp)
+		if !known && p.s.expired(it.Record) {
+			p.k.Lose(it, messages.ReasonExpired, "")
+			continue
+		}
 		if !known {
 			st = p.s.stampOf(it.Record)
 			it.Note = st

@@ -21,8 +21,10 @@
 // Limits: the file by bytes (package messages), the window of unacknowledged
 // messages and the rate by uplink, bytes on their way by openBytesMax.
 //
-// Not here yet: folding (8.4), expiry (8.5), class 3 (latest), order
-// newest-first.
+// Expiry: a message that is too old when its turn comes is lost with a record;
+// one that was sent before goes again whatever its age.
+//
+// Not here yet: folding (8.4), class 3 (latest), order newest-first.
 package telemetry
 
 import (
@@ -93,6 +95,8 @@ type Class struct {
 	Name  string
 	Match []topic.Filter
 	Class uint8
+	// TTL is how old a message may become before it is sent; 0 is no bound.
+	TTL time.Duration
 }
 
 // Uplink is one far side and what goes there.
@@ -336,14 +340,22 @@ func isHouse(source string) bool {
 	return strings.HasPrefix(source, "drv/") || strings.HasPrefix(source, "rule/") || strings.HasPrefix(source, "sys/")
 }
 
-// classOf is the class of a message (telemetry.md 8.1 and section 15).
-func (s *Spool) classOf(m iot.Message) uint8 {
-	for _, c := range s.cfg.Classes {
-		for _, f := range c.Match {
-			if topic.Match(f, topic.Name(m.Topic)) {
-				return normalFor(c.Class)
+// class is the first entry of the classes that fits a topic, nil when none does.
+func (s *Spool) class(name string) *Class {
+	for i := range s.cfg.Classes {
+		for _, f := range s.cfg.Classes[i].Match {
+			if topic.Match(f, topic.Name(name)) {
+				return &s.cfg.Classes[i]
 			}
 		}
+	}
+	return nil
+}
+
+// classOf is the class of a message (telemetry.md 8.1 and section 15).
+func (s *Spool) classOf(m iot.Message) uint8 {
+	if c := s.class(m.Topic); c != nil {
+		return normalFor(c.Class)
 	}
 	if m.QoS > 0 || strings.HasPrefix(m.Origin.Source, "drv/") {
 		return messages.Normal

@@ -27,6 +27,7 @@ const (
 	Quarantine = "quarantine" // the far side cannot take it
 	Unreadable = "crc"        // the file was damaged there
 	Operator   = "operator"   // somebody dropped it
+	Expired    = "expired"    // too old when its turn came
 )
 
 // Loss is a range of messages that a cursor will not deliver.
