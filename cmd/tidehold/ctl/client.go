@@ -118,9 +118,17 @@ func newClient(socket string) *client {
 // ask sends one request and gives the body of the answer. A refusal comes back
 // as *iot.Error with the code of the status.
 func (c *client) ask(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	return c.askWith(ctx, method, path, body, nil)
+}
+
+// askWith is ask with headers.
+func (c *client) askWith(ctx context.Context, method, path string, body []byte, headers map[string]string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://gateway"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	for name, value := range headers {
+		req.Header.Set(name, value)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -21,9 +21,8 @@ func Add(root *cobra.Command) {
 	o := &options{}
 	root.PersistentFlags().StringVar(&o.socket, "socket", "", "Unix socket of the gateway (default: $TIDEHOLD_SOCKET, /run/tidehold/ctl.sock, a running demo's)")
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table, json, yaml, wide or name")
-	root.AddCommand(o.status(), o.shadow(), o.uplink(), o.spool(), o.sim(), o.accessKey(),
+	root.AddCommand(o.status(), o.shadow(), o.uplink(), o.spool(), o.sim(), o.accessKey(), o.thing(),
 		o.list("rule", "Rules of the gateway", "/tidehold/v1/rules", drawRules),
-		o.list("thing", "Things of the gateway", "/tidehold/v1/things", drawThings),
 		o.list("sync", "Shadows synchronised with an uplink", "/tidehold/v1/sync", nil))
 }
 
