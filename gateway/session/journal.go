@@ -82,8 +82,14 @@ func (j *journal) add(ops []*op, done func(error)) {
 		}
 		return
 	}
+	taken := done == nil
 	for _, o := range ops {
 		j.replace(o)
+		taken = taken && o.write == nil
+	}
+	if taken { // what waits already does it all
+		j.mu.Unlock()
+		return
 	}
 	j.waiting = append(j.waiting, entry{ops, done})
 	first := len(j.waiting) == 1
