@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -129,6 +130,28 @@ func BenchmarkFire_RepublishOnOneCore(b *testing.B) {
 	}
 	if s.n.Load() != n {
 		b.Errorf("%d published of %d", s.n.Load(), n)
+	}
+}
+
+// The way of a message that is no JSON through intake and evaluator, on one
+// core and without a goroutine to wake: what a rule costs besides the filter.
+func BenchmarkHandle_IntakeAndLook(b *testing.B) {
+	e, _ := benchEngine(b, rule("r", "SELECT * FROM '#' WHERE n > 1 AND topic(1) = 'never'", to("o")))
+	v := &evaluator{engine: e, now: e.now()}
+	look := v.look
+	m := say("dt/climate-1/reading", strings.Repeat("\x01", 256))
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		e.Handle(m)
+		if n++; n%64 > 0 {
+			continue
+		}
+		batch := e.intake.take()
+		for i := range batch {
+			v.one(&batch[i], look)
+		}
+		e.intake.done(batch)
 	}
 }
 

@@ -107,6 +107,7 @@ type Engine struct {
 	changes sync.Mutex
 	loaded  bool
 
+	wake   chan struct{} // the evaluator
 	intake *intake
 	agenda *agenda.Agenda[*runner]
 	saver  *saver
@@ -143,8 +144,9 @@ func New(cfg Config, d Deps) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, deps: d, roles: all, compiler: &compiler{roles: all, named: cfg.Actions},
-		figures: newFigures(d.Metrics), intake: newIntake(), agenda: agenda.New[*runner](),
+		figures: newFigures(d.Metrics), wake: make(chan struct{}, 1),
 	}
+	e.intake, e.agenda = &intake{wake: e.wake}, agenda.New[*runner](e.wake)
 	e.saver = newSaver(e)
 	e.world = e.newWorld()
 	var runners []*runner
@@ -200,13 +202,17 @@ func (e *Engine) swap(runners []*runner) {
 
 // Handle queues m for every rule whose FROM covers its topic. It never blocks.
 func (e *Engine) Handle(m iot.Message) {
+	var only *runner
 	matched := 0
-	e.table.Load().matches.Each(topic.Name(m.Topic), func(*runner) { matched++ })
+	e.table.Load().matches.Each(topic.Name(m.Topic), func(r *runner) { only = r; matched++ })
 	if matched == 0 {
 		e.recent.sample(&m, e.deps.Clock.Up())
 		return
 	}
-	e.accept(&m, "")
+	if matched > 1 {
+		only = nil // the evaluator looks itself
+	}
+	e.accept(&m, only)
 }
 
 // Ingest queues m for one rule by name, whatever its FROM says (Basic Ingest,
@@ -221,10 +227,10 @@ func (e *Engine) Ingest(rule string, m iot.Message) {
 	if reserved, ok := topic.ParseReserved(m.Topic); ok && reserved.Kind == topic.BasicIngest {
 		m.Topic = reserved.Rest // topic() is what follows the rule's name
 	}
-	e.accept(&m, rule)
+	e.accept(&m, r)
 }
 
-func (e *Engine) accept(m *iot.Message, rule string) {
+func (e *Engine) accept(m *iot.Message, rule *runner) {
 	if n := e.intake.put(m, rule); n > 0 {
 		e.figures.intakeDropped.Add(float64(n))
 	}

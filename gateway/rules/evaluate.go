@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -11,19 +12,27 @@ import (
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
-// tellEvery is how often counts of evaluations go to the metrics.
-const tellEvery = 5 * time.Second
+const (
+	// tellEvery is how often counts go to the metrics.
+	tellEvery = 5 * time.Second
+	// watchEvery is how often the evaluator looks whether the wall clock was
+	// set, while a rule waits for a time.
+	watchEvery = time.Second
+	// nowFor is how many messages one reading of the clocks is good for.
+	nowFor = 16
+)
 
 // evaluator is the one that looks at messages for all rules.
 type evaluator struct {
 	engine  *Engine
-	batch   []arrival
 	message *iot.Message
 	// document is the payload's, shared by all rules of the message.
 	document iotsql.Document
 	now      instant
+	watched  time.Duration // when the clocks were compared
 	told     time.Duration
 	untold   bool
+	armed    time.Duration // what the timer is set to
 }
 
 // instant is one moment on both clocks.
@@ -36,42 +45,82 @@ func (e *Engine) now() instant { return instant{e.deps.Clock.Now().In(e.cfg.Zone
 
 // evaluate works the intake and the agenda off until ctx ends.
 func (e *Engine) evaluate(ctx context.Context) {
-	v := &evaluator{engine: e}
+	v := &evaluator{engine: e, armed: agenda.Never, watched: -watchEvery}
 	look := v.look
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		for v.batch = e.intake.take(v.batch[:0]); len(v.batch) > 0 && ctx.Err() == nil; v.batch = e.intake.take(v.batch[:0]) {
-			for i := range v.batch {
-				v.one(&v.batch[i], look)
-			}
-			clear(v.batch)
-			v.ripe()
-		}
+		v.drain(ctx, look)
+		v.now = e.now()
 		v.ripe()
-		timer.Reset(v.rest())
+		v.arm(timer)
 		select {
 		case <-ctx.Done():
-		case <-e.intake.wake:
-		case <-e.agenda.C():
+		case <-e.wake:
 		case <-timer.C:
+			v.armed = agenda.Never
 		}
 	}
 	e.tell()
 }
 
+// drain works the intake off. It yields once before it gives up: where many
+// publish, more has come by then, and nobody has to wake the evaluator.
+func (v *evaluator) drain(ctx context.Context, look func(*runner)) {
+	for yielded := false; ctx.Err() == nil; {
+		batch := v.engine.intake.take()
+		if len(batch) == 0 {
+			if yielded {
+				return
+			}
+			yielded = true
+			runtime.Gosched()
+			continue
+		}
+		yielded = false
+		for i := range batch {
+			if i%nowFor == 0 {
+				v.now = v.engine.now()
+				v.ripe()
+			}
+			v.one(&batch[i], look)
+		}
+		v.document.Reset(nil)
+		v.message = nil
+		v.engine.intake.done(batch)
+	}
+}
+
+// arm sets the timer to the next time at which there is something to do.
+func (v *evaluator) arm(timer *time.Timer) {
+	next := v.engine.agenda.Next()
+	if next != agenda.Never {
+		next = min(next, v.watched+watchEvery)
+	}
+	if v.untold {
+		next = min(next, v.told+tellEvery)
+	}
+	if next == v.armed {
+		return
+	}
+	v.armed = next
+	if next == agenda.Never {
+		timer.Stop()
+		return
+	}
+	timer.Reset(max(0, next-v.now.up))
+}
+
 // one shows a message to the rules it concerns.
 func (v *evaluator) one(a *arrival, look func(*runner)) {
-	v.message, v.now, v.untold = &a.message, v.engine.now(), true
+	v.message, v.untold = &a.message, true
 	v.document.Reset(a.message.Payload)
-	t := v.engine.table.Load()
-	if a.rule == "" {
-		t.matches.Each(topic.Name(a.message.Topic), look)
-	} else if r := t.byName[a.rule]; r != nil && r.program.Load().live() {
-		v.look(r)
+	if a.rule == nil {
+		v.engine.table.Load().matches.Each(topic.Name(a.message.Topic), look)
+	} else if a.rule.program.Load().live() {
+		v.look(a.rule)
 	}
-	v.engine.recent.keep(&a.message)
-	v.document.Reset(nil)
+	v.engine.recent.sample(&a.message, v.now.up)
 }
 
 // look has one rule evaluate the message, or leaves that to its worker.
@@ -90,10 +139,13 @@ func (v *evaluator) look(r *runner) {
 
 // ripe does what is due without a message.
 func (v *evaluator) ripe() {
-	now := v.engine.now()
-	v.engine.agenda.Stepped(now.wall, now.up)
+	now, e := v.now, v.engine
+	if now.up-v.watched >= watchEvery {
+		v.watched = now.up
+		e.agenda.Stepped(now.wall, now.up)
+	}
 	for {
-		r, due, save, ok := v.engine.agenda.Take(now.up)
+		r, due, save, ok := e.agenda.Take(now.up)
 		if !ok {
 			break
 		}
@@ -107,7 +159,7 @@ func (v *evaluator) ripe() {
 	}
 	if v.untold && now.up-v.told >= tellEvery {
 		v.told, v.untold = now.up, false
-		v.engine.tell()
+		e.tell()
 	}
 }
 
@@ -120,14 +172,6 @@ func (v *evaluator) ring(r *runner, now instant) {
 	default:
 		r.tick(p, now)
 	}
-}
-
-func (v *evaluator) rest() time.Duration {
-	rest := v.engine.agenda.Rest(v.engine.deps.Clock.Up())
-	if v.untold {
-		rest = min(rest, tellEvery)
-	}
-	return rest
 }
 
 // tell brings the rules' counts into the metrics.

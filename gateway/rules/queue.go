@@ -39,7 +39,7 @@ func (q *ring[T]) len() int { return len(q.items) - q.head }
 // put adds v; dropped are the entries that had to go, oldest first.
 func (q *ring[T]) put(v T, most, bytes int) (dropped []T) {
 	q.items = append(q.items, v)
-	q.bytes += q.size(&v)
+	q.bytes += q.size(&q.items[len(q.items)-1])
 	for q.len() > 1 && (q.len() > most || q.bytes > bytes) {
 		old, _ := q.take()
 		dropped = append(dropped, old)
@@ -52,9 +52,9 @@ func (q *ring[T]) take() (v T, ok bool) {
 		return v, false
 	}
 	var none T
+	q.bytes -= q.size(&q.items[q.head])
 	v, q.items[q.head] = q.items[q.head], none
 	q.head++
-	q.bytes -= q.size(&v)
 	switch {
 	case q.head == len(q.items) && cap(q.items) > q.spare:
 		q.items, q.head = nil, 0
@@ -68,50 +68,67 @@ func (q *ring[T]) take() (v T, ok bool) {
 	return v, true
 }
 
-// arrival is a message on its way to evaluation; rule is set by Basic Ingest.
+// arrival is a message on its way to evaluation.
 type arrival struct {
 	message iot.Message
-	rule    string
+	// rule is the one rule that the message concerns; nil when several do.
+	rule *runner
 }
 
-// batchMax is how many messages the evaluator takes at once.
-const batchMax = 256
+// spareMax is for how many messages the intake keeps room while it is empty.
+const spareMax = 1024
 
 // intake holds messages until the evaluator comes.
 type intake struct {
-	mu      sync.Mutex
-	waiting ring[arrival]
-	wake    chan struct{}
-}
+	wake chan struct{}
 
-func newIntake() *intake {
-	return &intake{
-		waiting: ring[arrival]{spare: 1024, size: func(a *arrival) int { return len(a.message.Payload) }},
-		wake:    make(chan struct{}, 1),
-	}
+	mu      sync.Mutex
+	waiting []arrival
+	head    int
+	bytes   int
+	spare   []arrival
 }
 
 // put never waits; it gives how many messages had to go.
-func (in *intake) put(m *iot.Message, rule string) (dropped int) {
+func (in *intake) put(m *iot.Message, rule *runner) (dropped int) {
 	in.mu.Lock()
-	dropped = len(in.waiting.put(arrival{*m, rule}, IntakeMax, IntakeBytes))
+	first := in.head == len(in.waiting)
+	in.waiting = append(in.waiting, arrival{*m, rule})
+	in.bytes += len(m.Payload)
+	for n := len(in.waiting) - in.head; n > 1 && (n > IntakeMax || in.bytes > IntakeBytes); n-- {
+		in.bytes -= len(in.waiting[in.head].message.Payload)
+		in.waiting[in.head] = arrival{}
+		in.head++
+		dropped++
+	}
+	if in.head > IntakeMax {
+		rest := copy(in.waiting, in.waiting[in.head:])
+		clear(in.waiting[rest:])
+		in.waiting, in.head = in.waiting[:rest], 0
+	}
 	in.mu.Unlock()
-	rouse(in.wake)
+	if first {
+		rouse(in.wake)
+	}
 	return dropped
 }
 
-// take moves what waits into batch, at most batchMax messages.
-func (in *intake) take(batch []arrival) []arrival {
+// take gives everything that waits; done gives the slice back. Only the
+// evaluator calls them.
+func (in *intake) take() []arrival {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for len(batch) < batchMax {
-		a, ok := in.waiting.take()
-		if !ok {
-			break
-		}
-		batch = append(batch, a)
+	all := in.waiting[in.head:]
+	in.waiting, in.head, in.bytes = in.spare, 0, 0
+	in.spare = nil
+	return all
+}
+
+func (in *intake) done(all []arrival) {
+	clear(all)
+	if cap(all) <= spareMax {
+		in.spare = all[:0]
 	}
-	return batch
 }
 
 // rouse wakes whoever waits for c, once.

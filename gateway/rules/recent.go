@@ -14,47 +14,44 @@ import (
 const (
 	recentMax      = 64
 	recentBytesMax = 16 << 10
-	sampleEvery    = 50 * time.Millisecond
+	// One message in sampleEvery is remembered in the long run, sampleBurst at
+	// once.
+	sampleEvery = 5 * time.Millisecond
+	sampleBurst = 64
 )
 
-// recent remembers real messages, for trials of statements.
+// recent remembers real messages, for trials of statements: of each topic the
+// latest, of the topics those heard last.
 type recent struct {
-	next atomic.Int64 // by the steady clock, when the next sample is due
+	next atomic.Int64 // by the steady clock: when the samples taken so far were due
 
 	mu   sync.Mutex
-	last []iot.Message
-	at   int
+	last []iot.Message // the latest last
 }
 
-// sample remembers a message that no rule wants, now and then.
+// sample remembers a message, now and then: of a busy house not every one.
 func (r *recent) sample(m *iot.Message, up time.Duration) {
 	due := r.next.Load()
-	if int64(up) < due || !r.next.CompareAndSwap(due, int64(up+sampleEvery)) {
-		return
-	}
-	r.keep(m)
-}
-
-func (r *recent) keep(m *iot.Message) {
-	if len(m.Payload) > recentBytesMax {
+	if due > int64(up+sampleBurst*sampleEvery) || len(m.Payload) > recentBytesMax || !r.next.CompareAndSwap(due, max(due, int64(up))+int64(sampleEvery)) {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.last) < recentMax {
-		r.last = append(r.last, *m)
-		return
+	i := slices.IndexFunc(r.last, func(other iot.Message) bool { return other.Topic == m.Topic })
+	switch {
+	case i >= 0:
+		r.last = slices.Delete(r.last, i, i+1)
+	case len(r.last) >= recentMax:
+		r.last = slices.Delete(r.last, 0, 1)
 	}
-	r.last[r.at] = *m
-	r.at = (r.at + 1) % recentMax
+	r.last = append(r.last, *m)
 }
 
 // find gives the latest message that a filter covers.
 func (r *recent) find(covers func(name string) bool) (iot.Message, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := range r.last {
-		m := r.last[(r.at+len(r.last)-1-i)%len(r.last)]
+	for _, m := range slices.Backward(r.last) {
 		if covers(m.Topic) {
 			return m, true
 		}
@@ -66,8 +63,8 @@ func (r *recent) find(covers func(name string) bool) (iot.Message, bool) {
 // filter, those it covers. They are samples: not every message is among them.
 func (e *Engine) Recent(filter topic.Filter) []iot.Message {
 	e.recent.mu.Lock()
-	defer e.recent.mu.Unlock()
-	all := slices.Concat(e.recent.last[e.recent.at:], e.recent.last[:e.recent.at])
+	all := slices.Clone(e.recent.last)
+	e.recent.mu.Unlock()
 	slices.Reverse(all)
 	if filter != "" {
 		all = slices.DeleteFunc(all, func(m iot.Message) bool { return !topic.Match(filter, topic.Name(m.Topic)) })

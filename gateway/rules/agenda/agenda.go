@@ -3,8 +3,7 @@
 //
 // Times are of the steady clock. A step of the wall clock, which Stepped sees,
 // makes every timer due, so that its owner looks again. An Agenda may be used
-// by any goroutine and never blocks; C wakes the one that works it off when
-// something has come in front.
+// by any goroutine and never blocks.
 package agenda
 
 import (
@@ -16,13 +15,8 @@ import (
 // Never is no time.
 const Never = time.Duration(1<<63 - 1)
 
-const (
-	// restMax bounds how long the evaluator rests while a rule waits for a
-	// time: the wall clock may be set meanwhile.
-	restMax = time.Second
-	// stepMin is a change between the clocks that counts as a step.
-	stepMin = 200 * time.Millisecond
-)
+// stepMin is a change between the clocks that counts as a step.
+const stepMin = 200 * time.Millisecond
 
 // Agenda says who has to do something next.
 type Agenda[T any] struct {
@@ -45,11 +39,9 @@ func Of[T any](owner T) *Appointment[T] { return &Appointment[T]{of: owner, due:
 
 func (p *Appointment[T]) first() time.Duration { return min(p.due, p.save) }
 
-// New makes an empty Agenda.
-func New[T any]() *Agenda[T] { return &Agenda[T]{wake: make(chan struct{}, 1)} }
-
-// C gives something when the first time on the agenda has become earlier.
-func (a *Agenda[T]) C() <-chan struct{} { return a.wake }
+// New makes an empty Agenda. wake has room for one, and gets something when the
+// first time on the agenda has become earlier.
+func New[T any](wake chan struct{}) *Agenda[T] { return &Agenda[T]{wake: wake} }
 
 // Due sets when the timers of p's owner ring; Never takes them off.
 func (a *Agenda[T]) Due(p *Appointment[T], at time.Duration) {
@@ -115,16 +107,11 @@ func (a *Agenda[T]) Take(up time.Duration) (of T, due, save, ok bool) {
 	return p.of, due, save, true
 }
 
-// Rest is how long there is nothing to do: Never, or at most a second, because
-// the wall clock may be set meanwhile.
-func (a *Agenda[T]) Rest(up time.Duration) time.Duration {
+// Next is when there is something to do; Never when there is not.
+func (a *Agenda[T]) Next() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	next := a.next()
-	if next == Never {
-		return Never
-	}
-	return max(0, min(restMax, next-up))
+	return a.next()
 }
 
 // Stepped looks whether the wall clock was set since the last call; all timers

@@ -26,18 +26,15 @@ func take(a *Agenda[string], up time.Duration) (all []string) {
 }
 
 func TestTake_GivesWhatIsDueInOrder(t *testing.T) {
-	a := New[string]()
+	a := New[string](make(chan struct{}, 1))
 	x, y, z := Of("x"), Of("y"), Of("z")
 	a.Due(x, 5*s)
 	a.Save(x, 10*s)
 	a.Due(y, 3*s)
 	a.Save(z, 4*s)
 	a.Save(z, 7*s) // the earlier one stays
-	if got := a.Rest(0); got != s {
-		t.Errorf("rest %v, want at most a second", got)
-	}
-	if got := a.Rest(2500 * time.Millisecond); got != 500*time.Millisecond {
-		t.Errorf("rest %v", got)
+	if got := a.Next(); got != 3*s {
+		t.Errorf("next %v", got)
 	}
 	if got := take(a, 2*s); got != nil {
 		t.Errorf("too early: %v", got)
@@ -50,8 +47,8 @@ func TestTake_GivesWhatIsDueInOrder(t *testing.T) {
 	if got := take(a, 20*s); !slices.Equal(got, []string{"x save"}) {
 		t.Errorf("got %v", got)
 	}
-	if got := a.Rest(20 * s); got != Never {
-		t.Errorf("an empty agenda rests %v", got)
+	if got := a.Next(); got != Never {
+		t.Errorf("an empty agenda has something at %v", got)
 	}
 	a.Due(x, 30*s)
 	a.Save(x, 30*s)
@@ -60,11 +57,12 @@ func TestTake_GivesWhatIsDueInOrder(t *testing.T) {
 	}
 }
 
-func TestC_WakesOnlyForSomethingEarlier(t *testing.T) {
-	a := New[string]()
+func TestWake_ComesOnlyForSomethingEarlier(t *testing.T) {
+	wake := make(chan struct{}, 1)
+	a := New[string](wake)
 	woken := func() bool {
 		select {
-		case <-a.C():
+		case <-wake:
 			return true
 		default:
 			return false
@@ -86,7 +84,7 @@ func TestC_WakesOnlyForSomethingEarlier(t *testing.T) {
 }
 
 func TestStepped_MakesTimersDueAndLeavesSaves(t *testing.T) {
-	a := New[string]()
+	a := New[string](make(chan struct{}, 1))
 	x, y := Of("x"), Of("y")
 	wall := time.Unix(1000, 0)
 	a.Stepped(wall, 0)
@@ -104,7 +102,7 @@ func TestStepped_MakesTimersDueAndLeavesSaves(t *testing.T) {
 
 func TestAgenda_OrderHoldsUnderRandomChanges(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	a := New[int]()
+	a := New[int](make(chan struct{}, 1))
 	var all []*Appointment[int]
 	want := make(map[int]time.Duration)
 	for i := range 200 {
