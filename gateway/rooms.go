@@ -69,9 +69,12 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 		return nil, err
 	}
 	if r.rules, err = rules.New(g.rulesConfig(), rules.Deps{
-		Publisher: h, Shadows: r.shadows, Forwarder: h, State: f.state, Tables: f.tables,
+		Publisher: h, Shadows: r.shadows, Forwarder: h, State: f.state, Tables: f.tables, Dial: g.env.Dial,
 		Clock: g.env.Clock, IDs: g.ids, Metrics: g.metrics, Log: g.log,
 	}); err != nil {
+		return nil, err
+	}
+	if err := r.rules.Load(ctx); err != nil {
 		return nil, err
 	}
 	r.sessions = session.New(session.Config{Volatile: f.volatile}, f.state, f.messages, g.metrics, g.log)

@@ -107,10 +107,10 @@ func (f *fake) serve(c *Conn) {
 			c.send(func(b []byte) []byte { return append(b, Connack<<4, 2, 0, 0) })
 		case Subscribe:
 			qos := p.Body[len(p.Body)-1]
-			c.send(func(b []byte) []byte { return append(b, Suback<<4, 3, p.Body[0], p.Body[1], qos) })
-			f.mu.Lock()
+			f.mu.Lock() // before the SUBACK: publishers start after it
 			f.subs = append(f.subs, c)
 			f.mu.Unlock()
+			c.send(func(b []byte) []byte { return append(b, Suback<<4, 3, p.Body[0], p.Body[1], qos) })
 		case Publish:
 			f.publish(c, p)
 		case Pubrel:
