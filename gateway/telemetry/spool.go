@@ -5,7 +5,7 @@
 // Durability: Append's done(nil) comes after the commit of the message, or after
 // every required uplink acknowledged it, whichever is first (profiles strict and
 // balanced; profile saver says done on receipt and may lose what came within its
-// window). While its uplinks are online and acknowledge in time, a message is
+// window). With Elide, while its uplinks are online and acknowledge in time, a message is
 // sent at once and never written (telemetry.md 7.2). A message leaves the spool only when its uplink
 // acknowledged it, or by a loss that is recorded and itself sent.
 //
@@ -86,6 +86,9 @@ type Config struct {
 	// drivers class 1, QoS 0 class 2.
 	Classes []Class
 	Uplinks []Uplink
+	// Elide lets a message that the uplinks acknowledge in time never be written
+	// (telemetry.md 7.2). Off, every message is committed before it is sent.
+	Elide bool
 	// Salvaged says that the message file was damaged and replaced.
 	Salvaged bool
 }

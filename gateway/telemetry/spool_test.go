@@ -83,7 +83,7 @@ func (h *house) open() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.cfg.Salvaged = opened.SetAside != ""
+	h.cfg.Salvaged, h.cfg.Elide = opened.SetAside != "", true
 	s, err := New(h.cfg, log, h.clk, src, metrics.New(), nil)
 	if err != nil {
 		h.t.Fatal(err)
