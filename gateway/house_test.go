@@ -45,7 +45,7 @@ var doors = map[string][]string{
 // pure rooms decide: no network, no files, no lock, no clock, no goroutine.
 var pure = []string{
 	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
-	"gateway/shadow/doc", "gateway/sigv4", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/uplink/profile", "drivers/filter",
+	"gateway/shadow/doc", "gateway/sigv4", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter",
 }
 
 // impure is what a pure room may not import from the standard library.
