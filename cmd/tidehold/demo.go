@@ -99,10 +99,7 @@ func await(ctx context.Context, ready <-chan struct{}) bool {
 // is another demo's: the next free name is taken.
 func demoDir(wanted string) (string, error) {
 	if wanted != "" {
-		if err := os.MkdirAll(filepath.Join(wanted, "cloud"), 0o700); err != nil {
-			return "", fmt.Errorf("demo: make the state folder: %w", err)
-		}
-		return filepath.Abs(wanted)
+		return ownFolder(wanted)
 	}
 	for n := range 100 {
 		dir := ctl.DemoDir()
@@ -118,6 +115,32 @@ func demoDir(wanted string) (string, error) {
 		return dir, os.Mkdir(filepath.Join(dir, "cloud"), 0o700)
 	}
 	return "", fmt.Errorf("demo: no free folder %s; name one with --state", ctl.DemoDir())
+}
+
+// demoMark is in every folder that a demo may remove at its end.
+const demoMark = ".tidehold-demo"
+
+// ownFolder takes a folder that somebody named. The demo removes it at its end,
+// so it must be new, empty, or left by a demo that was killed.
+func ownFolder(wanted string) (string, error) {
+	dir, err := filepath.Abs(wanted)
+	if err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("demo: look into the state folder: %w", err)
+	}
+	if _, marked := os.Stat(filepath.Join(dir, demoMark)); len(entries) > 0 && marked != nil {
+		return "", fmt.Errorf("demo: %s is not empty, and the demo would remove it at its end; name a new folder with --state", dir)
+	}
+	if inUse(filepath.Join(dir, "ctl.sock")) {
+		return "", fmt.Errorf("demo: another demo runs in %s", dir)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "cloud"), 0o700); err != nil {
+		return "", fmt.Errorf("demo: make the state folder: %w", err)
+	}
+	return dir, os.WriteFile(filepath.Join(dir, demoMark), nil, 0o600)
 }
 
 func inUse(socket string) bool {

@@ -144,3 +144,17 @@ func TestDemo_TwoAtOnceFindFreePorts(t *testing.T) {
 		t.Errorf("the second demo does not say that it moved:\n%s", out)
 	}
 }
+
+func TestDemo_NeverRemovesAFolderOfSomebodyElse(t *testing.T) {
+	dir := t.TempDir()
+	mine := filepath.Join(dir, "thesis.txt")
+	if err := os.WriteFile(mine, []byte("years of work"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := verb(t, "demo", "--state", dir, "--for", "1s"); code != 1 || !strings.Contains(out, "not empty") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	if _, err := os.Stat(mine); err != nil {
+		t.Error(err)
+	}
+}
