@@ -31,6 +31,9 @@ var smoke = map[string]string{
 // TestRun_EveryScenarioMeasures runs a little of each and looks for figures
 // and for what must never happen.
 func TestRun_EveryScenarioMeasures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts and measures gateways")
+	}
 	names, about := Names()
 	for i, name := range names {
 		t.Run(name, func(t *testing.T) {
@@ -94,6 +97,9 @@ func TestRun_ComparesWithAPeer(t *testing.T) {
 
 // TestRun_MeasuresAnotherBroker takes a gateway of ours as the other one.
 func TestRun_MeasuresAnotherBroker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts and measures gateways")
+	}
 	b, err := prepare(small(func(Cell) {}))
 	if err != nil {
 		t.Fatal(err)

@@ -343,6 +343,9 @@ func TestDurable_QoS2FromAPublisherIsExactlyOnce(t *testing.T) {
 }
 
 func TestDurable_AnEndedSessionLeavesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for sessions to expire")
+	}
 	for what, end := range map[string]func(w *durable, dir string) *durable{
 		"clean start": func(w *durable, dir string) *durable {
 			w.client(5, "s")
