@@ -382,7 +382,7 @@ func (p *pump) done(c *parcel, err error) {
 func (p *pump) acked(c *parcel, now time.Time) {
 	p.s.fig.ackSeconds.Observe(now.Sub(c.sent).Seconds(), p.u.Name)
 	p.u.mu.Lock()
-	p.u.trouble.acked()
+	p.u.trouble.acked(c.out.Seq)
 	for range c.items {
 		p.u.speed.acked(now)
 	}
@@ -402,8 +402,9 @@ func (p *pump) lost(c *parcel, err error, now time.Time) {
 		p.failed, p.counted = err, true
 		p.k.Elide(0, 0)
 	}
-	open, oldest, newest := len(p.open)+1, c.sent, c.sent
+	open, oldest, newest, upTo := len(p.open)+1, c.sent, c.sent, c.out.Seq
 	for other := range p.open {
+		upTo = max(upTo, other.out.Seq)
 		if other.sent.Before(oldest) {
 			oldest = other.sent
 		}
@@ -416,7 +417,7 @@ func (p *pump) lost(c *parcel, err error, now time.Time) {
 		return
 	}
 	p.u.mu.Lock()
-	poison := p.u.trouble.lost(open, c.out.Seq, now)
+	poison := p.u.trouble.lost(open, c.out.Seq, upTo, now)
 	p.u.mu.Unlock()
 	if poison {
 		p.poison(c, "the connection ended each time it was sent alone: "+err.Error())

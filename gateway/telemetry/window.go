@@ -98,6 +98,7 @@ type trouble struct {
 	drops     int
 	dropped   time.Time // the last time
 	probation int       // acknowledgements until the window opens again
+	upTo      uint64    // of messages up to this number, which were open then
 	suspect   uint64
 	strikes   int
 	stalled   bool // no acknowledgement for long: one at a time
@@ -106,10 +107,15 @@ type trouble struct {
 // narrow reports whether only one message may be on its way.
 func (t *trouble) narrow() bool { return t.stalled || t.probation > 0 }
 
-// acked takes in an acknowledgement.
-func (t *trouble) acked() {
-	t.stalled, t.strikes = false, 0
-	if t.probation == 0 {
+// acked takes in the acknowledgement of a message. Only its own clears a
+// suspect, and only those of messages that were open at the loss end probation:
+// others prove nothing about them.
+func (t *trouble) acked(seq uint64) {
+	t.stalled = false
+	if seq == t.suspect {
+		t.strikes = 0
+	}
+	if t.probation == 0 || seq > t.upTo {
 		return
 	}
 	if t.probation--; t.probation == 0 {
@@ -117,9 +123,9 @@ func (t *trouble) acked() {
 	}
 }
 
-// lost takes in the end of a connection with open messages, the first of which
-// has the number seq; true means that this one is poison.
-func (t *trouble) lost(open int, seq uint64, now time.Time) (poison bool) {
+// lost takes in the end of a connection with open messages up to the number
+// upTo; seq is the one that told of it. True means that this one is poison.
+func (t *trouble) lost(open int, seq, upTo uint64, now time.Time) (poison bool) {
 	if now.Sub(t.dropped) > calm {
 		t.drops = 0
 	}
@@ -136,7 +142,7 @@ func (t *trouble) lost(open int, seq uint64, now time.Time) (poison bool) {
 		return false
 	}
 	if t.drops++; t.drops >= dropsMax {
-		t.probation = max(1, open)
+		t.probation, t.upTo = max(1, open), upTo
 	}
 	return false
 }

@@ -86,7 +86,7 @@ func TestTrouble_FindsThePoisonInFiveDrops(t *testing.T) {
 		if tr.narrow() {
 			open = 1
 		}
-		if poison := tr.lost(open, 7, now); poison != (drop == 5) {
+		if poison := tr.lost(open, 7, 26, now); poison != (drop == 5) {
 			t.Fatalf("drop %d: poison=%v, %+v", drop, poison, tr)
 		}
 	}
@@ -100,7 +100,7 @@ func TestTrouble_DropsFarApartAreNoPattern(t *testing.T) {
 	now := time.Unix(0, 0)
 	for range 20 {
 		now = now.Add(2 * calm)
-		if tr.lost(20, 7, now) || tr.narrow() {
+		if tr.lost(20, 7, 26, now) || tr.narrow() {
 			t.Fatalf("%+v", tr)
 		}
 	}
@@ -109,16 +109,32 @@ func TestTrouble_DropsFarApartAreNoPattern(t *testing.T) {
 func TestTrouble_WindowOpensAgainOnceTheSuspectsAreThrough(t *testing.T) {
 	var tr trouble
 	for i := range dropsMax {
-		tr.lost(4, 7, time.Unix(int64(i), 0))
+		tr.lost(4, 7, 10, time.Unix(int64(i), 0))
 	}
 	for i := range 4 {
 		if !tr.narrow() {
 			t.Fatalf("open after %d", i)
 		}
-		tr.acked()
+		tr.acked(20) // was not open at the loss: proves nothing
+		tr.acked(7 + uint64(i))
 	}
 	if tr.narrow() {
 		t.Error("still narrow")
+	}
+}
+
+// TestTrouble_AcknowledgementsOfOthersDoNotClearASuspect: between two attempts
+// at the suspect other messages may pass.
+func TestTrouble_AcknowledgementsOfOthersDoNotClearASuspect(t *testing.T) {
+	var tr trouble
+	for i := range dropsMax {
+		tr.lost(4, 7, 10, time.Unix(int64(i), 0))
+	}
+	for i := range suspectsMax {
+		tr.acked(90)
+		if poison := tr.lost(1, 7, 7, time.Unix(int64(10+i), 0)); poison != (i == suspectsMax-1) {
+			t.Errorf("attempt %d: poison %v", i, poison)
+		}
 	}
 }
 
