@@ -399,7 +399,9 @@ func (p *pump) lost(c *parcel, err error, now time.Time) {
 	p.mu.Lock()
 	first := !p.counted && c.epoch == p.epoch
 	if first {
-		p.failed, p.counted = err, true
+		// A message that never left says that the connection is gone, not what
+		// ended it: the loss is counted by the first one that was sent.
+		p.failed, p.counted = err, !errors.Is(err, ErrOffline)
 		p.k.Elide(0, 0)
 	}
 	open, oldest, newest, upTo := len(p.open)+1, c.sent, c.sent, c.out.Seq
