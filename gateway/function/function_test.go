@@ -26,6 +26,9 @@ func python(t testing.TB, name, body string) Function {
 	t.Helper()
 	path, err := exec.LookPath("python3")
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("no python3 here")
+		}
 		t.Skip("no python3 here")
 	}
 	script := "import sys,json,os,time\n" + body
@@ -162,7 +165,7 @@ print(json.dumps(event))`)
 	defer cancel()
 	start := time.Now()
 	_, err := r.Invoke(ctx, Call{Function: "hang", Event: []byte(`"hang"`)})
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 20*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 2*time.Second {
 		t.Fatalf("got %v after %v", err, time.Since(start))
 	}
 	if got := call(t, r, "hang", `"again"`); got != `"again"` {

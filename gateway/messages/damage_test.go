@@ -70,7 +70,7 @@ func TestOpen_DamagedFileIsSetAsideAndSalvaged(t *testing.T) {
 			}
 			began := time.Now()
 			opened := f.open(cloud)
-			if time.Since(began) > 30*time.Second {
+			if time.Since(began) > 5*time.Second {
 				t.Errorf("took %v", time.Since(began))
 			}
 			if opened.SetAside == "" || f.l.Started().Inc == inc || !f.l.Started().Fresh || f.l.Started().FirstSeq != 1 {
@@ -316,12 +316,12 @@ func TestStart_DoesNotDependOnTheBacklog(t *testing.T) {
 	done := make(chan error, 1)
 	f.l.Append(Batch{Records: []Record{rec("a", Normal, "cloud")}}, func(err error) { done <- err })
 	f.commit()
-	if err := <-done; err != nil || time.Since(began) > 10*time.Second {
+	if err := <-done; err != nil || time.Since(began) > time.Second {
 		t.Errorf("accepting after %v, %v", time.Since(began), err)
 	}
 	accepting := time.Since(began)
 	began = time.Now()
-	if it := next(t, f.reader("cloud", LiveFirst)); it == nil || time.Since(began) > 10*time.Second {
+	if it := next(t, f.reader("cloud", LiveFirst)); it == nil || time.Since(began) > time.Second {
 		t.Errorf("first item after %v", time.Since(began))
 	}
 	runtime.GC()

@@ -65,7 +65,7 @@ func TestPattern_ManyStarsAreCheap(t *testing.T) {
 	if p.match(strings.Repeat("a", 200)) {
 		t.Error("matched")
 	}
-	if took := time.Since(start); took > 500*time.Millisecond {
+	if took := time.Since(start); took > 5*time.Millisecond {
 		t.Errorf("took %v, want at most 5ms", took)
 	}
 }
@@ -76,7 +76,7 @@ func FuzzPattern(f *testing.F) {
 	f.Add("**?ä", "xä")
 	f.Fuzz(func(t *testing.T, p, s string) {
 		if len(p) > 12 || len(s) > 24 || !utf8.ValidString(p) || !utf8.ValidString(s) {
-			t.Skip()
+			return
 		}
 		if got, want := patternOf(t, p).match(s), naive([]rune(p), []rune(s)); got != want {
 			t.Errorf("pattern %q, text %q: got %v, want %v", p, s, got, want)

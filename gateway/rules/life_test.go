@@ -49,7 +49,7 @@ func TestSlowAction_DelaysItsOwnRuleAlone(t *testing.T) {
 		}
 	}
 	h.until("the fast rule has them all", func() bool { return len(h.said("out")) == messages })
-	if worst > 5*time.Second { // the hanging call would last a minute
+	if worst > 100*time.Millisecond {
 		t.Errorf("Handle took %v", worst)
 	}
 	s, err := h.engine.Status("slow")
@@ -63,7 +63,7 @@ func TestSlowAction_DelaysItsOwnRuleAlone(t *testing.T) {
 	}
 	start := time.Now()
 	h.stop()
-	if took := time.Since(start); took > 20*time.Second {
+	if took := time.Since(start); took > 3*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
 }

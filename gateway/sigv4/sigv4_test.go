@@ -489,10 +489,10 @@ func FuzzCanonical(f *testing.F) {
 	f.Add("//..//é", "=&==", "", "")
 	f.Fuzz(func(t *testing.T, path, query, body, value string) {
 		if strings.Contains(query, "X-Amz-") || path == "" {
-			t.Skip()
+			return
 		}
 		if _, err := url.PathUnescape(query); err != nil {
-			t.Skip()
+			return
 		}
 		collapsed := strings.Join(strings.Fields(value), " ")
 		r := local.signed("POST", path, query, body, map[string]string{"x-value": collapsed})

@@ -104,7 +104,7 @@ func TestMatches_GivesUpInTime(t *testing.T) {
 	if _, err := p.Replace(text, ""); !errors.Is(err, ErrTimeout) {
 		t.Errorf("Replace: got %v, want ErrTimeout", err)
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > time.Second {
 		t.Errorf("took %v for three matches of at most 5ms", took)
 	}
 }
