@@ -36,15 +36,6 @@ type house struct {
 	lost *metrics.Counter
 }
 
-// Wants reports whether somebody durable wants messages on this topic, so that
-// their acknowledgement must wait for a commit.
-func (h *house) Wants(name string) bool {
-	if reserved, is := topic.ParseReserved(name); is {
-		return reserved.Kind == topic.ShadowRequest
-	}
-	return h.spool.Wants(name)
-}
-
 // Accept takes a message into the house. done is called exactly once: with nil
 // after everything durable that the message asks for is committed, otherwise
 // with the reason why it must not be acknowledged. Accept may block while the
