@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/gwtest"
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
@@ -298,13 +298,7 @@ func TestOperations_AllThatTheSpecificationListsAreThere(t *testing.T) {
 // TestBoto3_TellsTheWholeStory runs an unmodified client; without one it is
 // skipped.
 func TestBoto3_TellsTheWholeStory(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil || exec.Command(python, "-c", "import boto3").Run() != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("python3 with boto3 is not installed")
-		}
-		t.Skip("python3 with boto3 is not installed")
-	}
+	python := gwtest.Python(t, "boto3")
 	h := build(t)
 	out, err := exec.Command(python, "testdata/story.py", h.url).CombinedOutput()
 	if err != nil {
