@@ -191,15 +191,13 @@ func (s *session) keepReceived(n uint64) {
 	s.b.cfg.Keeper.Keep(keep.Change{Moved: mover{s, s.number}}, func(error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for i := range s.flight {
-			f := &s.flight[i]
-			if f.n != n {
-				continue
-			}
-			f.released = true
-			if c := s.connection(); c != nil && i < s.fresh {
-				c.sendAck(packets.Pubrel, f.id, wire.CodeSuccess)
-			}
+		f := s.flight.At(n)
+		if f == nil {
+			return
+		}
+		f.Released = true
+		if c := s.connection(); c != nil && f.Fresh() {
+			c.sendAck(packets.Pubrel, f.ID(), wire.CodeSuccess)
 		}
 	})
 }
@@ -220,20 +218,19 @@ func (m mover) Progress() keep.Progress {
 	defer s.mu.Unlock()
 	p := keep.Progress{Session: s.number, Next: s.next, Low: s.next}
 	var here []uint64
-	for i := range s.flight {
-		here = append(here, s.flight[i].n)
-		if s.flight[i].received {
-			p.Received = append(p.Received, s.flight[i].n)
+	s.flight.Each(func(f *flight) bool {
+		here = append(here, f.N)
+		if f.Received {
+			p.Received = append(p.Received, f.N)
 		}
-	}
+		return true
+	})
 	last := slices.Max(append(here, 0))
-	for _, o := range s.waiting.items[s.waiting.head:] {
+	s.waiting.Each(func(o *outgoing) bool {
 		here = append(here, o.n)
-		if o.n > last {
-			break // those behind follow without a gap that matters
-		}
-	}
-	if s.waiting.len() == 0 {
+		return o.n <= last // those behind follow without a gap that matters
+	})
+	if s.waiting.Len() == 0 {
 		here = append(here, s.next)
 	}
 	p.Set(here)

@@ -124,12 +124,14 @@ func (s *session) refill(all []outgoing, p *keep.Progress) {
 	for _, o := range all {
 		s.next = max(s.next, o.n+1)
 		s.b.budget.Force(o.size)
+		s.holds += o.size
 		if p != nil && slices.Contains(p.Received, o.n) {
-			s.flight = append(s.flight, flight{outgoing: o, id: packetID(o.n), received: true, released: true})
+			f := s.flight.Add(o.n, o, false)
+			f.Received, f.Released = true, true
 			s.b.count.inflight.Add(1)
 			continue
 		}
-		s.waiting.push(o)
+		s.waiting.Push(o, o.size)
 		s.b.count.queued.Add(1)
 	}
 }

@@ -49,39 +49,3 @@ type outgoing struct {
 	kept   *stored // nil: it is in memory alone
 	again  bool    // it may have been sent before a restart
 }
-
-// queue holds what waits for one session, in order.
-type queue struct {
-	items []outgoing // from head on
-	head  int
-	bytes int
-}
-
-func (q *queue) len() int { return len(q.items) - q.head }
-
-func (q *queue) push(o outgoing) {
-	if q.head > 32 && q.head > len(q.items)/2 {
-		n := copy(q.items, q.items[q.head:])
-		clear(q.items[n:])
-		q.items, q.head = q.items[:n], 0
-	}
-	q.items = append(q.items, o)
-	q.bytes += o.size
-}
-
-// first is the head; the queue is not empty.
-func (q *queue) first() *outgoing { return &q.items[q.head] }
-
-func (q *queue) pop() outgoing {
-	o := q.items[q.head]
-	q.items[q.head] = outgoing{}
-	q.head++
-	q.bytes -= o.size
-	if q.head == len(q.items) {
-		q.items, q.head = q.items[:0], 0
-		if cap(q.items) > 256 {
-			q.items = nil
-		}
-	}
-	return o
-}

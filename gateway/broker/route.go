@@ -115,7 +115,7 @@ const (
 )
 
 // send encodes o for c into its write buffer.
-func (c *client) send(o outgoing, id uint16, dup bool, class wire.Class, now time.Time) outcome {
+func (c *client) send(o *outgoing, id uint16, dup bool, class wire.Class, now time.Time) outcome {
 	var props []byte
 	if c.version == 5 {
 		props = noProperties

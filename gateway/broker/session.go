@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/broker/inbound"
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
+	"github.com/tidehold/tidehold/gateway/broker/outbound"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
 )
@@ -32,10 +32,10 @@ type session struct {
 	latest  *client // the last connection, also after it ended
 	subs    map[string]subscription
 	many    atomic.Bool // more than one subscription: matches must be merged
-	waiting queue
-	flight  []flight // in the order sent
-	fresh   int      // flight[:fresh] was sent on this connection
-	next    uint64   // place of the next message in the session's order
+	waiting outbound.Queue[outgoing]
+	flight  outbound.Window[outgoing]
+	holds   int    // bytes of both, in the budget
+	next    uint64 // place of the next message in the session's order
 	window  int
 	heard   time.Time // last acknowledgement, or the first of flight
 	expiry  time.Duration
@@ -51,12 +51,7 @@ type subscription struct {
 }
 
 // flight is a message sent and not acknowledged.
-type flight struct {
-	outgoing
-	id       uint16
-	received bool // QoS 2: PUBREC came
-	released bool // PUBREL may go out
-}
+type flight = outbound.Sent[outgoing]
 
 func newSession(b *Broker, id iot.ClientID, owner iot.Principal) *session {
 	return &session{b: b, id: id, owner: owner, inbound: &inbound.Exchanges{}, subs: make(map[string]subscription)}
@@ -93,7 +88,7 @@ func (s *session) put(o outgoing) {
 		return
 	}
 	s.place(&o)
-	s.waiting.push(o)
+	s.waiting.Push(o, o.size)
 	s.b.count.queued.Add(1)
 	if c != nil {
 		s.pump(c, o.at)
@@ -105,7 +100,7 @@ func (s *session) sendAtOnce(c *client, o outgoing) {
 		s.b.count.denied.Inc("receive")
 		return
 	}
-	if c.send(o, 0, false, wire.May, o.at) == noRoom {
+	if c.send(&o, 0, false, wire.May, o.at) == noRoom {
 		s.b.count.dropped.Inc("slow_client")
 		if missed, ok := s.b.denials.Pass("slow\x00"+string(s.id), o.at); ok {
 			s.b.log.Warn("client reads too slowly, QoS 0 messages for it are dropped", "client", s.id, "missed", missed)
@@ -113,37 +108,34 @@ func (s *session) sendAtOnce(c *client, o outgoing) {
 	}
 }
 
-// admit makes room for o or drops it, by the policy of the queue. A session
-// that is connected may hold up to half of the buffers, one that is away what
-// mqtt.queue says.
+// admit makes room for o or drops it, by the policy of the queue: one that is
+// away is bounded by mqtt.queue, and each by what it leaves for the others.
 func (s *session) admit(o outgoing, c *client) bool {
 	q := &s.b.cfg.Queue
 	if c != nil {
 		s.hurry(c, o.at)
-		if int64(s.waiting.bytes+o.size) > s.b.cfg.BufferedBytes/2 {
-			return s.drop("queue_full")
-		}
 	} else {
-		for s.waiting.len() > 0 && s.full(q, o.size) {
+		for s.waiting.Len() > 0 && s.full(q, o.size) {
 			if !q.DropOldest && !s.stale(o.at) {
 				return s.drop("queue_full")
 			}
 			s.discard("queue_full")
 		}
 	}
-	if !s.b.budget.Take(o.size) {
+	if !s.b.budget.Take(s.holds, o.size) {
 		return s.drop("buffers_full")
 	}
+	s.holds += o.size
 	return true
 }
 
 func (s *session) full(q *Queue, size int) bool {
-	return q.MaxMessages > 0 && s.waiting.len() >= q.MaxMessages || q.MaxBytes > 0 && s.waiting.bytes+size > q.MaxBytes
+	return q.MaxMessages > 0 && s.waiting.Len() >= q.MaxMessages || q.MaxBytes > 0 && s.waiting.Bytes()+size > q.MaxBytes
 }
 
 // stale reports whether the head of the queue is too old to be worth its place.
 func (s *session) stale(now time.Time) bool {
-	o := s.waiting.first()
+	o := s.waiting.First()
 	age := s.b.cfg.Queue.MaxAge
 	return o.expired(now) || age > 0 && now.Sub(o.at) > age
 }
@@ -154,16 +146,25 @@ func (s *session) drop(reason string) bool {
 }
 
 func (s *session) discard(reason string) {
-	o := s.waiting.pop()
-	s.b.budget.Give(o.size)
-	s.b.count.queued.Add(-1)
 	s.b.count.dropped.Inc(reason)
+	s.discardQuietly()
+}
+
+func (s *session) give(n int) {
+	s.holds -= n
+	s.b.budget.Give(n)
+}
+
+func (s *session) discardQuietly() {
+	o := s.waiting.Pop(s.waiting.First().size)
+	s.give(o.size)
+	s.b.count.queued.Add(-1)
 	s.let(o)
 }
 
 // hurry disconnects a client that acknowledges nothing while messages wait.
 func (s *session) hurry(c *client, now time.Time) {
-	if s.waiting.len() > 0 && len(s.flight) > 0 && now.Sub(s.heard) > ackPatience {
+	if s.waiting.Len() > 0 && s.flight.Len() > 0 && now.Sub(s.heard) > ackPatience {
 		c.stop(ending{code: wire.CodeQuota, event: lifecycle.Server, text: "acknowledges nothing while messages wait"})
 	}
 }
@@ -171,17 +172,17 @@ func (s *session) hurry(c *client, now time.Time) {
 // pump sends what was in flight before this connection, then the queue, in
 // order, as far as the client's window and the write buffer allow.
 func (s *session) pump(c *client, now time.Time) {
-	for s.fresh < len(s.flight) && s.fresh < s.window {
-		if !s.resend(c, now) {
+	for f := s.flight.Unsent(); f != nil; f = s.flight.Unsent() {
+		if s.flight.Fresh() >= s.window || !s.resend(c, f, now) {
 			return
 		}
 	}
-	for s.fresh == len(s.flight) && len(s.flight) < s.window && s.waiting.len() > 0 {
+	for s.flight.Len() < s.window && s.waiting.Len() > 0 {
 		if s.stale(now) {
 			s.discard("expired")
 			continue
 		}
-		if ready, lost := s.waiting.first().ready(); lost {
+		if ready, lost := s.waiting.First().ready(); lost {
 			s.discard("not_stored")
 			continue
 		} else if !ready {
@@ -193,105 +194,85 @@ func (s *session) pump(c *client, now time.Time) {
 	}
 }
 
-// resend sends flight[fresh] again; false when the buffer is full.
-func (s *session) resend(c *client, now time.Time) bool {
-	f := &s.flight[s.fresh]
-	if f.received {
-		if f.released {
-			c.sendAck(packets.Pubrel, f.id, wire.CodeSuccess)
+// resend sends the first of flight that this connection has not seen; false
+// when the buffer is full.
+func (s *session) resend(c *client, f *flight, now time.Time) bool {
+	if f.Received {
+		if f.Released {
+			c.sendAck(packets.Pubrel, f.ID(), wire.CodeSuccess)
 		}
-		s.fresh++
+		s.flight.MarkSent()
 		return true
 	}
-	if !s.b.auth.Receive(&c.public, f.Topic) {
+	if !s.b.auth.Receive(&c.public, f.Item.Topic) {
 		s.b.count.denied.Inc("receive")
-		s.land(s.fresh)
+		s.land(f)
 		return true
 	}
-	switch c.send(f.outgoing, f.id, true, wire.Later, now) {
+	switch c.send(&f.Item, f.ID(), true, wire.Later, now) {
 	case noRoom:
 		return false
 	case tooLarge:
-		s.land(s.fresh)
+		s.land(f)
 	default:
-		s.fresh++
+		s.flight.MarkSent()
 	}
 	return true
 }
 
 // sendNext sends the head of the queue; false when it has to wait.
 func (s *session) sendNext(c *client, now time.Time) bool {
-	o := s.waiting.first()
+	o := s.waiting.First()
 	if !s.b.auth.Receive(&c.public, o.Topic) {
 		s.b.count.denied.Inc("receive")
 		s.discard("not_authorized")
 		return true
 	}
-	id := packetID(o.n)
-	if len(s.flight) > 0 && int64(o.n-s.flight[0].n) > math.MaxInt16 && s.find(id) >= 0 {
+	if !s.flight.Free(o.n) {
 		return false // ids have come round to one that is still out
 	}
-	switch c.send(*o, id, o.again, wire.Later, now) {
+	switch c.send(o, outbound.PacketID(o.n), o.again, wire.Later, now) {
 	case noRoom:
 		return false
 	case tooLarge:
 		s.discard("too_large")
 		return true
 	}
-	if len(s.flight) == 0 {
+	if s.flight.Len() == 0 {
 		s.heard = now
 	}
-	s.flight = append(s.flight, flight{outgoing: s.waiting.pop(), id: id})
-	s.fresh++
+	sent := s.waiting.Pop(o.size)
+	s.flight.Add(sent.n, sent, true)
 	s.b.count.queued.Add(-1)
 	s.b.count.inflight.Add(1)
 	return true
 }
 
-// packetID follows from a message's place, so that a message has the same one
-// after a restart and a client knows a QoS 2 message again.
-func packetID(n uint64) uint16 { return uint16(n%math.MaxUint16) + 1 }
-
-// land takes flight[i] out: it is done.
-func (s *session) land(i int) {
-	o := s.flight[i].outgoing
-	defer s.let(o)
-	s.b.budget.Give(o.size)
+// land takes f out: it is done.
+func (s *session) land(f *flight) {
+	o := s.flight.Land(f)
+	s.give(o.size)
 	s.b.count.inflight.Add(-1)
-	if i < s.fresh {
-		s.fresh--
-	}
-	copy(s.flight[i:], s.flight[i+1:])
-	s.flight[len(s.flight)-1] = flight{}
-	s.flight = s.flight[:len(s.flight)-1]
-}
-
-func (s *session) find(id uint16) int {
-	for i := range s.flight {
-		if s.flight[i].id == id {
-			return i
-		}
-	}
-	return -1
+	s.let(o)
 }
 
 // step runs f for the flight of id on behalf of c's client, then sends more.
-func (s *session) step(c *client, id uint16, f func(i int)) {
+func (s *session) step(c *client, id uint16, f func(*flight)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.connection() != c {
 		return // of a connection that was taken over
 	}
 	s.heard = time.Now()
-	f(s.find(id))
+	f(s.flight.Find(id))
 	s.pump(c, s.heard)
 }
 
 // acknowledged acts on PUBACK.
 func (s *session) acknowledged(c *client, id uint16) {
-	s.step(c, id, func(i int) {
-		if i >= 0 && s.flight[i].qos == 1 {
-			s.land(i)
+	s.step(c, id, func(f *flight) {
+		if f != nil && f.Item.qos == 1 {
+			s.land(f)
 		}
 	})
 }
@@ -299,27 +280,27 @@ func (s *session) acknowledged(c *client, id uint16) {
 // received acts on PUBREC: PUBREL in any case, as an id we do not know may be
 // one that we forgot (MQTT 5, 3.6.2.1).
 func (s *session) received(c *client, id uint16, code byte) {
-	s.step(c, id, func(i int) {
+	s.step(c, id, func(f *flight) {
 		switch {
-		case i < 0 || s.flight[i].qos != 2:
+		case f == nil || f.Item.qos != 2:
 			c.sendAck(packets.Pubrel, id, wire.CodeIDNotFound)
 		case code >= wire.CodeUnspecified:
-			s.land(i)
-		case s.flight[i].kept == nil || s.flight[i].released:
-			s.flight[i].received, s.flight[i].released = true, true
+			s.land(f)
+		case f.Item.kept == nil || f.Released:
+			f.Received, f.Released = true, true
 			c.sendAck(packets.Pubrel, id, wire.CodeSuccess)
-		case !s.flight[i].received:
-			s.flight[i].received = true
-			s.keepReceived(s.flight[i].n)
+		case !f.Received:
+			f.Received = true
+			s.keepReceived(f.N)
 		}
 	})
 }
 
 // completed acts on PUBCOMP.
 func (s *session) completed(c *client, id uint16) {
-	s.step(c, id, func(i int) {
-		if i >= 0 && s.flight[i].received {
-			s.land(i)
+	s.step(c, id, func(f *flight) {
+		if f != nil && f.Received {
+			s.land(f)
 		}
 	})
 }
@@ -351,7 +332,8 @@ func (s *session) adopt(c *client, connack []byte) bool {
 	}
 	c.session = s
 	s.latest, s.will, s.expires = c, nil, time.Time{}
-	s.window, s.fresh, s.expiry = c.window, 0, c.public.SessionExpiry
+	s.flight.Restart()
+	s.window, s.expiry = c.window, c.public.SessionExpiry
 	s.heard = time.Now()
 	c.conn.Send(connack, wire.Must)
 	s.client.Store(c)
@@ -369,7 +351,7 @@ func (s *session) release(c *client, will *lastWill, now time.Time) (due *lastWi
 		return will, false
 	}
 	s.client.Store(nil)
-	s.fresh = 0
+	s.flight.Restart()
 	if s.expiry <= 0 {
 		s.ended = true
 		return will, true
@@ -400,14 +382,11 @@ func (s *session) clear(done func(error)) *lastWill {
 	defer s.mu.Unlock()
 	s.ended = true
 	s.unkeep(done)
-	for s.waiting.len() > 0 {
-		o := s.waiting.pop()
-		s.b.budget.Give(o.size)
-		s.b.count.queued.Add(-1)
-		s.let(o)
+	for s.waiting.Len() > 0 {
+		s.discardQuietly()
 	}
-	for len(s.flight) > 0 {
-		s.land(len(s.flight) - 1)
+	for f := s.flight.First(); f != nil; f = s.flight.First() {
+		s.land(f)
 	}
 	for _, sub := range s.subs {
 		s.b.index.remove(sub.filter, sub.entry)

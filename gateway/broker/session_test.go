@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -286,6 +287,30 @@ func TestSlow_StuckSubscriberHoldsUpNobody(t *testing.T) {
 	}
 	if used := w.budget.Used(); used > 64<<20 {
 		t.Errorf("%d bytes are buffered", used)
+	}
+}
+
+// Subscribers that acknowledge nothing may fill what they leave for others:
+// nobody else loses a message by them.
+func TestSlow_StuckSessionsLeaveRoomForTheOthers(t *testing.T) {
+	w := serve(t, func(c *Config) { c.BufferedBytes = 1 << 20; c.Limits.MaxInflight = 10 }, nil)
+	for i := range 5 {
+		w.client(4, "stuck"+strconv.Itoa(i)).subscribe(1, "t")
+	}
+	good := w.client(4, "good")
+	good.subscribe(1, "t")
+	payload := string(make([]byte, 1000))
+	const n = 2000 // 2 MB for each of six, where 1 MiB is there for all
+	for i := range n {
+		w.say("t", name(i)+payload, 1)
+		pk := good.want(packets.Publish)
+		if string(pk.Payload[:6]) != name(i) {
+			t.Fatalf("message %d is %s", i, pk.Payload[:6])
+		}
+		good.send(ack(packets.Puback, pk.PacketID))
+	}
+	if used := w.budget.Used(); used > 1<<20 || used < 1<<19 {
+		t.Errorf("%d bytes are held, want most of 1 MiB and not more", used)
 	}
 }
 

@@ -17,7 +17,10 @@ import (
 // bufferMax is the largest buffer worth keeping for the next connection.
 const bufferMax = 64 << 10
 
-// Budget bounds the bytes that connections and sessions hold together.
+// Budget bounds the bytes that connections and sessions hold together, so that
+// nobody can take it all: each may hold as much as is left for the others. One
+// that is stuck gets half of it, two get a third each, and so on; who holds
+// nothing always finds room.
 type Budget struct {
 	limit   int64
 	used    atomic.Int64
@@ -27,9 +30,10 @@ type Budget struct {
 // NewBudget allows limit bytes, 0 = no limit.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-// Take books n bytes; false, and nothing booked, when that is over the limit.
-func (b *Budget) Take(n int) bool {
-	if used := b.used.Add(int64(n)); b.limit > 0 && used > b.limit {
+// Take books n bytes for one who holds some already; false, and nothing booked,
+// when that would be more than is left for all others.
+func (b *Budget) Take(held, n int) bool {
+	if used := b.used.Add(int64(n)); b.limit > 0 && int64(held+n) > b.limit-used {
 		b.used.Add(-int64(n))
 		return false
 	}

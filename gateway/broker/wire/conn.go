@@ -80,7 +80,7 @@ func (c *Conn) Begin(n int, class Class) ([]byte, bool) {
 		c.wantRoom = true
 		c.mu.Unlock()
 		return nil, false
-	case class == May && (!fits || !c.opt.Budget.Take(n)):
+	case class == May && (!fits || !c.opt.Budget.Take(held, n)):
 		c.mu.Unlock()
 		return nil, false
 	case class != May:
