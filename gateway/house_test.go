@@ -28,7 +28,7 @@ const module = "github.com/tidehold/tidehold/"
 // doors lists who may import a module; a trailing slash means everything below.
 var doors = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":     {"gateway/broker", "gateway/broker/"},
-	"github.com/eclipse/paho.mqtt.golang": {"gateway/uplink", "gateway/gwtest", "gateway/bench"},
+	"github.com/eclipse/paho.mqtt.golang": {"gateway/uplink", "gateway/gwtest", "gateway/bench", "scripts/examples/paho-go"},
 	"modernc.org/sqlite":                  {"gateway/store"},
 	"database/sql":                        {"gateway/store"},
 	"periph.io/x/host/v3":                 {"drivers/bus", "drivers/bus/"},
