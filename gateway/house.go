@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/binding"
 	"github.com/tidehold/tidehold/gateway/broker"
+	"github.com/tidehold/tidehold/gateway/broker/inbound"
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
@@ -39,7 +40,9 @@ type house struct {
 // Accept takes a message into the house. done is called exactly once: with nil
 // after everything durable that the message asks for is committed, otherwise
 // with the reason why it must not be acknowledged. Accept may block while the
-// store's queue is full: that is the back-pressure on this publisher.
+// store's queue is full: that is the back-pressure on this publisher. When too
+// much waits for the disk, what a client publishes with QoS 1 or 2 is refused
+// with an inbound.Full and nothing done; the broker brings it again.
 func (h *house) Accept(m iot.Message, done func(error)) {
 	if reserved, is := topic.ParseReserved(m.Topic); is {
 		h.acceptReserved(m, reserved, done)
@@ -55,6 +58,10 @@ func (h *house) Accept(m iot.Message, done func(error)) {
 		}
 		// Subscribers and rules are served whatever became of the disk: a full
 		// disk stops acknowledgements, not the broker.
+		if comesAgain(m, err) {
+			done(err)
+			return
+		}
 		if err != nil {
 			m.Origin.Exchange = 0 // the publisher will send it again
 			h.deliver(m, func(error) { done(err) })
@@ -62,6 +69,12 @@ func (h *house) Accept(m iot.Message, done func(error)) {
 		}
 		h.deliver(m, done)
 	})
+}
+
+// comesAgain reports whether a message that was refused with err is brought
+// again by the broker, which holds its publisher back until then.
+func comesAgain(m iot.Message, err error) bool {
+	return m.QoS > 0 && !m.Origin.Will && strings.HasPrefix(m.Origin.Source, "dev/") && inbound.FullIn(err) != nil
 }
 
 func (h *house) acceptReserved(m iot.Message, r topic.Reserved, done func(error)) {

@@ -40,12 +40,18 @@ func start(t testing.TB, id, more string) (address string) {
 
 func startIn(t testing.TB, dir, id, more string) (address string) {
 	t.Helper()
+	return startWith(t, dir, id, "edge", more)
+}
+
+// startWith is startIn with a preset of limits.
+func startWith(t testing.TB, dir, id, limits, more string) (address string) {
+	t.Helper()
 	text := fmt.Sprintf(`version: 1
 gateway: {id: %s}
 storage: {dir: %s}
-mqtt: {listeners: [{name: local, bind: "127.0.0.1:0", auth: loopback}]}
+mqtt: {limits: %s, listeners: [{name: local, bind: "127.0.0.1:0", auth: loopback}]}
 http: {data_plane: {bind: off}, control: {bind: off}, metrics: {bind: off}}
-%s`, id, dir, more)
+%s`, id, dir, limits, more)
 	cfg, problems := config.LoadBytes("test.yaml", []byte(text), gateway.CheckOptions(driverTable))
 	if config.HasErrors(problems) {
 		t.Fatalf("configuration: %v", problems)

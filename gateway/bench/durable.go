@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/broker"
+	"github.com/tidehold/tidehold/gateway/broker/inbound"
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -145,7 +146,9 @@ func (d *durable) Accept(m iot.Message, done func(error)) {
 		return
 	}
 	d.spool.Append(m, func(err error) {
-		d.broker.Route(m)
+		if inbound.FullIn(err) == nil {
+			d.broker.Route(m)
+		}
 		done(err)
 	})
 }

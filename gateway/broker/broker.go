@@ -53,7 +53,11 @@ type Authorizer interface {
 type House interface {
 	// Accept takes m and calls done exactly once, from any goroutine, when m
 	// is as durable as it must be, or with the reason why it is refused. It
-	// also has Deliver called for m, and waits for it. It may block: only m's publisher waits.
+	// also has Deliver called for m, and waits for it. It may block: only m's
+	// publisher waits. A house that is full says so before it returns, with an
+	// error that has an inbound.Full, and has done nothing: what a client
+	// publishes with QoS 1 or 2 is offered again when there is room, and until
+	// then nothing more is read from that client.
 	Accept(m iot.Message, done func(error))
 }
 

@@ -18,11 +18,12 @@ type figures struct {
 	dropped   *metrics.Counter // reason
 	denied    *metrics.Counter // action
 	throttled *metrics.Counter
+	holds     *metrics.Counter
 	bytesIn   *metrics.Counter
 	bytesOut  *metrics.Counter
 
-	connections, queued, inflight atomic.Int64
-	sentNow                       [3]atomic.Uint64 // not yet in sent
+	connections, queued, inflight, held atomic.Int64
+	sentNow                             [3]atomic.Uint64 // not yet in sent
 }
 
 func newFigures(m *metrics.Registry, b *Broker) *figures {
@@ -34,6 +35,7 @@ func newFigures(m *metrics.Registry, b *Broker) *figures {
 		dropped:   m.Counter("mqtt_messages_dropped_total", "Messages not delivered.", "reason"),
 		denied:    m.Counter("mqtt_denied_total", "Refused operations of clients.", "action"),
 		throttled: m.Counter("mqtt_throttled_total", "Publishes held back because of their rate."),
+		holds:     m.Counter("mqtt_publishes_held_total", "Publishes held back because too much waits for the disk."),
 		bytesIn:   m.Counter("mqtt_bytes_received_total", "Bytes read from clients."),
 		bytesOut:  m.Counter("mqtt_bytes_sent_total", "Bytes written to clients."),
 	}
@@ -43,6 +45,7 @@ func newFigures(m *metrics.Registry, b *Broker) *figures {
 	gauge("mqtt_connections", "Connected clients.", f.connections.Load)
 	gauge("mqtt_queued_messages", "Messages waiting for sessions.", f.queued.Load)
 	gauge("mqtt_inflight_messages", "Messages sent and not acknowledged.", f.inflight.Load)
+	gauge("mqtt_publishers_held", "Publishers that are not read because too much waits for the disk.", f.held.Load)
 	gauge("mqtt_buffered_bytes", "Bytes in write buffers and queues.", func() int64 { return b.budget.Used() })
 	gauge("mqtt_sessions", "Sessions, connected or not.", func() int64 { return int64(b.sessions.len()) })
 	gauge("mqtt_subscriptions", "Subscriptions of all sessions.", func() int64 { return int64(b.index.len()) })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/inbound"
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -196,8 +197,7 @@ func (c *client) accept(fh packets.FixedHeader, p wire.Published) *ending {
 		return &ending{event: lifecycle.Lost}
 	}
 	if fh.Qos == 1 {
-		c.b.house.Accept(m, q.Finish)
-		return nil
+		return c.offer(m, q, q.Finish)
 	}
 	open := c.session.inbound
 	if limit := c.b.cfg.Limits.MaxInflight; c.version == 5 && limit > 0 && open.Len() >= limit+limit/4 {
@@ -206,12 +206,43 @@ func (c *client) accept(fh packets.FixedHeader, p wire.Published) *ending {
 	}
 	if ex, fresh := open.Begin(q); fresh {
 		forget := c.b.bring(&m, c.session, p.ID)
-		c.b.house.Accept(m, func(err error) {
-			forget()
+		return c.offer(m, q, func(err error) {
+			if inbound.FullIn(err) == nil {
+				forget()
+			}
 			open.Finish(ex, p.ID, err)
 		})
 	}
 	return nil
+}
+
+// offer has the house take a message, again and again while it is full. This
+// goroutine waits meanwhile, so the publisher finds its socket full; all others
+// go on. The limit is that of the house, here there is none.
+func (c *client) offer(m iot.Message, q *inbound.Pending, done func(error)) *ending {
+	for {
+		c.b.house.Accept(m, done)
+		full := q.Full()
+		if full == nil {
+			return nil
+		}
+		if !c.hold(full) {
+			return &ending{event: lifecycle.Lost}
+		}
+	}
+}
+
+// hold waits for room in the house; false is the end of the connection.
+func (c *client) hold(full inbound.Full) bool {
+	c.b.count.held.Add(1)
+	defer c.b.count.held.Add(-1)
+	c.b.count.holds.Inc()
+	select {
+	case <-full.Room():
+		return true
+	case <-c.stopped:
+		return false
+	}
 }
 
 func ignore(error) {}

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,6 +87,58 @@ func TestPublish_RefusedByTheHouseIsNotAcknowledged(t *testing.T) {
 			pub.silent(50 * time.Millisecond)
 		}
 		pub.publish("ok", "2", 1, 2)
+	})
+}
+
+type fullHouse struct{ room chan struct{} }
+
+func (fullHouse) Error() string           { return "too much waits for the disk" }
+func (f fullHouse) Room() <-chan struct{} { return f.room }
+
+// A house that is full holds back who publishes, and nobody else; every
+// acknowledgement comes when there is room, in order, and nothing comes twice.
+func TestPublish_AFullHouseHoldsThePublisherBack(t *testing.T) {
+	versions(t, func(t *testing.T, version byte) {
+		w := serve(t, nil, nil)
+		full := fullHouse{make(chan struct{})}
+		var open atomic.Bool
+		w.house.set(func(m iot.Message, done func(error)) bool {
+			if m.Topic != "stored" || open.Load() {
+				return false
+			}
+			done(fmt.Errorf("append: %w", full))
+			return true
+		})
+		sub := w.client(version, "sub")
+		sub.subscribe(1, "stored")
+		pub := w.client(version, "pub")
+		for i := range 4 {
+			pub.send(message("stored", name(i), byte(1+i%2), uint16(i+1)))
+		}
+		eventually(t, "a publisher is held", func() bool { return w.count.held.Load() == 1 })
+		other := w.client(version, "other")
+		other.publish("else", "x", 1, 1)
+		other.publish("else", "x", 2, 2)
+		pub.silent(20 * time.Millisecond)
+		gone := w.client(version, "gone")
+		gone.send(message("stored", "x", 1, 1))
+		eventually(t, "two publishers are held", func() bool { return w.count.held.Load() == 2 })
+		w.client(version, "gone") // takes over from a held one at once
+		eventually(t, "one publisher is held", func() bool { return w.count.held.Load() == 1 })
+
+		open.Store(true)
+		close(full.room)
+		for i, kind := range []byte{packets.Puback, packets.Pubrec, packets.Puback, packets.Pubrec} {
+			if pk := pub.want(kind); int(pk.PacketID) != i+1 {
+				t.Errorf("acknowledgement %d is for %d", i+1, pk.PacketID)
+			}
+		}
+		for i := range 4 {
+			sub.receive("stored", name(i))
+		}
+		if n := w.count.held.Load(); n != 0 {
+			t.Errorf("%d publishers are held after there was room", n)
+		}
 	})
 }
 

@@ -199,6 +199,7 @@ func (l *Log) popThrough() {
 			}
 		}
 	}
+	l.makeRoom()
 	if l.isShort() {
 		l.signal()
 	}

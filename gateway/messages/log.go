@@ -153,6 +153,7 @@ type Log struct {
 	retryAt      time.Time
 	used         int64
 	stopped      bool
+	room         tail.Room
 	isDamaged    atomic.Bool
 	wake         chan struct{}
 	packer       block.Packer // the writer goroutine's
@@ -223,7 +224,9 @@ func (l *Log) LastSeq() uint64 {
 
 // Append numbers the records and stages them; done is called once, after their
 // commit or with the reason why there will be none. An append that finds the
-// tail full is refused at once and uses no numbers.
+// tail full is refused before Append returns and uses no numbers; its error has
+// a method Room, whose channel is closed when it is worth another try. An empty
+// tail takes an append of any size.
 func (l *Log) Append(b Batch, done func(error)) {
 	if err := l.stage(b, done); err != nil {
 		done(err)
@@ -242,7 +245,7 @@ func (l *Log) stage(b Batch, done func(error)) error {
 	for i := range b.Records {
 		size += b.Records[i].Size()
 	}
-	if held.Records+len(b.Records) > l.cfg.TailRecords || held.Bytes+size > l.cfg.TailBytes {
+	if held.Records > 0 && (held.Records+len(b.Records) > l.cfg.TailRecords || held.Bytes+size > l.cfg.TailBytes) {
 		l.fig.refused.Inc()
 		return l.refusal()
 	}
@@ -260,10 +263,20 @@ func (l *Log) stage(b Batch, done func(error)) error {
 }
 
 func (l *Log) refusal() error {
+	err := fmt.Errorf("messages append: %w", ErrTailFull)
 	if l.failed != nil {
-		return fmt.Errorf("messages append: %w: %w", ErrTailFull, l.failed)
+		err = fmt.Errorf("%w: %w", err, l.failed)
 	}
-	return fmt.Errorf("messages append: %w", ErrTailFull)
+	return l.room.Refuse(err)
+}
+
+// makeRoom calls those back who were refused when half of the tail is free, so
+// that they do not come for one place each; or when the log has stopped.
+func (l *Log) makeRoom() {
+	held := l.tail.Load()
+	if l.stopped || held.Records <= l.cfg.TailRecords/2 && held.Bytes <= l.cfg.TailBytes/2 {
+		l.room.Make()
+	}
 }
 
 // number gives r its place and counts it for its cursors.
@@ -349,6 +362,7 @@ func (l *Log) Flush(ctx context.Context) error {
 func (l *Log) stop() error {
 	l.mu.Lock()
 	l.stopped = true
+	l.makeRoom()
 	l.mu.Unlock()
 	err := l.Flush(context.Background())
 	if err == nil {

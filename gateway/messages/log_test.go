@@ -329,15 +329,21 @@ func TestCommit_FailureKeepsEverythingUnacknowledgedUntilItWorks(t *testing.T) {
 		ended := make(chan error)
 		go func() { ended <- f.l.Run(ctx) }()
 		done, refused := 0, 0
+		var full interface{ Room() <-chan struct{} }
 		for i := range 7 {
 			f.l.Append(Batch{Records: []Record{rec(fmt.Sprint(i), Normal, "cloud")}}, func(err error) {
 				if err == nil {
 					done++
-				} else if errors.Is(err, ErrTailFull) {
+				} else if errors.Is(err, ErrTailFull) && errors.As(err, &full) {
 					refused++
 				}
 			})
 			synctest.Wait()
+		}
+		select {
+		case <-full.Room():
+			t.Error("a full tail says that it has room")
+		default:
 		}
 		if done != 0 || refused != 2 {
 			t.Errorf("with a full disk %d done, %d refused; want 0 and 2", done, refused)
@@ -348,6 +354,7 @@ func TestCommit_FailureKeepsEverythingUnacknowledgedUntilItWorks(t *testing.T) {
 		}
 		broken.Store(false)
 		time.Sleep(retryEvery + time.Millisecond)
+		<-full.Room()
 		synctest.Wait()
 		if done != 5 || f.l.Stats(ctx).Err != nil {
 			t.Errorf("%v after space came back %d are done, err %v", retryEvery, done, f.l.Stats(ctx).Err)

@@ -7,6 +7,7 @@
 package inbound
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -14,6 +15,19 @@ import (
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
 )
+
+// Full is in the error of a house that has no room for a message now: nothing
+// was done with it, and it is worth another try when Room is closed.
+type Full interface{ Room() <-chan struct{} }
+
+// FullIn gives the Full in err, nil when there is none.
+func FullIn(err error) Full {
+	var full Full
+	if err != nil && errors.As(err, &full) {
+		return full
+	}
+	return nil
+}
 
 // Pending is an inbound PUBLISH that has not been acknowledged.
 type Pending struct {
@@ -23,6 +37,7 @@ type Pending struct {
 	done bool
 	mute bool // refused, and MQTT 3.1.1 has no word for it
 	code byte
+	full Full // why it must be offered again; of the goroutine that offers
 }
 
 // Line holds the unacknowledged messages of one publisher and lets the
@@ -85,10 +100,21 @@ func (a *Line) Close() {
 	a.room.Broadcast()
 }
 
+// Full gives the reason to offer the message once more, once; nil when it was
+// taken or refused for good.
+func (p *Pending) Full() Full {
+	full := p.full
+	p.full = nil
+	return full
+}
+
 // Finish is the done of House.Accept for p. It never blocks.
 func (p *Pending) Finish(err error) {
 	if err == nil {
 		p.Settle(wire.CodeSuccess, false)
+		return
+	}
+	if p.full = FullIn(err); p.full != nil {
 		return
 	}
 	p.Settle(iot.CodeOf(err).ReasonCode(), p.line.version < 5)
@@ -159,9 +185,15 @@ func (x *Exchanges) Begin(p *Pending) (ex *Exchange, fresh bool) {
 	return ex, fresh
 }
 
-// Finish is the done of House.Accept for an exchange; a refused one is over.
+// Finish is the done of House.Accept for an exchange; a refused one is over, one
+// that finds the house full stays open.
 func (x *Exchanges) Finish(ex *Exchange, id uint16, err error) {
 	x.mu.Lock()
+	if full := FullIn(err); full != nil {
+		ex.waiting[0].full = full
+		x.mu.Unlock()
+		return
+	}
 	ex.safe = err == nil
 	if err != nil && x.open[id] == ex {
 		delete(x.open, id)
