@@ -160,7 +160,7 @@ type keys struct {
 // Verify authenticates a signed request.
 func (k keys) Verify(r *http.Request, body []byte) (iot.Principal, error) {
 	secret := func(id string) (string, bool) {
-		key, err := k.registry.AccessKey(r.Context(), id)
+		key, err := k.registry.AccessKeys().Find(r.Context(), id)
 		return key.Secret, err == nil
 	}
 	identity, err := sigv4.Verify(sigv4.Request{

@@ -11,7 +11,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/httpapi"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
-	"github.com/tidehold/tidehold/gateway/registry"
+	"github.com/tidehold/tidehold/gateway/registry/accesskey"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -46,9 +46,6 @@ func (o operator) SpoolStats() any { return o.g.rooms.spool.Stats() }
 // Rules are the rules as configured.
 func (o operator) Rules() any { return o.g.rooms.rules.Rules() }
 
-// Things are the things of the registry.
-func (o operator) Things() any { return o.g.rooms.registry.Things() }
-
 // SyncStatus is the state of every synchronised shadow, by uplink.
 func (o operator) SyncStatus() any {
 	all := make(map[string]any)
@@ -61,26 +58,30 @@ func (o operator) SyncStatus() any {
 }
 
 // CreateAccessKey makes a key for the control endpoint.
-func (o operator) CreateAccessKey(policy string) (any, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), probeWait)
-	defer cancel()
+func (o operator) CreateAccessKey(ctx context.Context, policy string) (any, error) {
 	return o.g.CreateAccessKey(ctx, policy)
 }
 
-// CreateAccessKey makes a key for the control endpoint; an empty policy lets
-// it do everything. The secret is told only here.
-func (g *Gateway) CreateAccessKey(ctx context.Context, policy string) (registry.AccessKey, error) {
-	if policy != "" && !slices.ContainsFunc(g.policies(), func(name string) bool { return name == policy }) {
-		return registry.AccessKey{}, iot.Errorf(iot.NotFound, "policy %q does not exist", policy)
-	}
-	return g.rooms.registry.CreateAccessKey(ctx, policy)
+// AccessKeys are all keys, without their secrets.
+func (o operator) AccessKeys(ctx context.Context) (any, error) {
+	all, err := o.g.rooms.registry.AccessKeys().List(ctx)
+	return append([]accesskey.Key{}, all...), err
 }
 
-func (g *Gateway) policies() (names []string) {
-	for _, p := range g.cfg.Security.Policies {
-		names = append(names, p.Name)
+// DeleteAccessKey removes a key; what it signed for is over at once.
+func (o operator) DeleteAccessKey(ctx context.Context, id string) error {
+	return o.g.rooms.registry.DeleteAccessKey(ctx, id)
+}
+
+// CreateAccessKey makes a key for the control endpoint; an empty policy lets
+// it do everything, an unknown one is NotFound. The secret is told only here.
+func (g *Gateway) CreateAccessKey(ctx context.Context, policy string) (accesskey.Key, error) {
+	if policy != "" {
+		if _, err := g.rooms.registry.PolicyVersion(ctx, policy, 0); err != nil {
+			return accesskey.Key{}, err
+		}
 	}
-	return names
+	return g.rooms.registry.AccessKeys().Create(ctx, policy)
 }
 
 // probeWait is how long a probe may take before the room counts as hung.

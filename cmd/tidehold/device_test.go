@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,47 +13,194 @@ import (
 	"github.com/tidehold/tidehold/gateway/gwtest"
 )
 
-// TestDevice_ConnectsWithTheFilesOfThingCreateAndIsPutOut enrols a device with
-// one verb, connects it with unmodified clients over mutual TLS, and takes its
-// certificate away.
-func TestDevice_ConnectsWithTheFilesOfThingCreateAndIsPutOut(t *testing.T) {
-	if _, err := exec.LookPath("mosquitto_pub"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+// secureSite is a site with mutual TLS and the control endpoint on this host.
+type secureSite struct {
+	*site
+	tls, control int
+}
+
+func newSecureSite(t testing.TB, more string) *secureSite {
+	t.Helper()
+	s := &secureSite{newSite(t, "gw", more), gwtest.FreePort(t), gwtest.FreePort(t)}
+	s.write(fmt.Sprintf(`version: 1
+gateway: {id: gw, endpoint: localhost}
+storage: {dir: %s}
+mqtt:
+  listeners:
+    - {name: local, bind: "127.0.0.1:%d", auth: loopback}
+    - {name: mtls, bind: "127.0.0.1:%d", tls: true, auth: certificate}
+http: {data_plane: {bind: off}, control: {bind: "127.0.0.1:%d"}, metrics: {bind: off}}
+%s`, filepath.Join(s.dir, "state"), s.port, s.tls, s.control, more))
+	s.start()
+	return s
+}
+
+// environment of a program that signs with an access key of the site. Debian's
+// programs are found before others.
+func (s *secureSite) environment(more ...string) []string {
+	s.t.Helper()
+	key := ask[struct{ AccessKeyId, SecretAccessKey string }](s.t, "access-key", "create", "--socket", s.socket)
+	return append(os.Environ(), append(more,
+		"PATH=/usr/bin:/bin", "AWS_ACCESS_KEY_ID="+key.AccessKeyId, "AWS_SECRET_ACCESS_KEY="+key.SecretAccessKey,
+		"AWS_DEFAULT_REGION=us-east-1", "AWS_CONFIG_FILE=/dev/null", "AWS_PAGER=", "HOME="+s.dir)...)
+}
+
+// enrolled makes a device with one verb; its files lie in the folder given back.
+func (s *secureSite) enrolled(name string, flags ...string) string {
+	s.t.Helper()
+	out := filepath.Join(s.dir, name)
+	s.do(append([]string{"thing", "create", name, "--out", out}, flags...)...)
+	return out
+}
+
+// mosquitto are the flags of Mosquitto's clients for a device's files.
+func (s *secureSite) mosquitto(dir string) []string {
+	return []string{"-h", "localhost", "-p", fmt.Sprint(s.tls), "--cafile", filepath.Join(dir, "ca.pem"), "--cert", filepath.Join(dir, "cert.pem"),
+		"--key", filepath.Join(dir, "private.key"), "-i", filepath.Base(dir), "-V", "mqttv5", "-q", "1"}
+}
+
+func (s *secureSite) publishes(dir, topic string) error {
+	out, err := exec.Command("mosquitto_pub", append(s.mosquitto(dir), "-t", topic, "-m", "1")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("mosquitto_pub to %s: %w\n%s", topic, err, out)
 	}
-	s := newSite(t, "gw", "")
-	tlsPort := gwtest.FreePort(t)
-	text, err := os.ReadFile(s.config)
+	return nil
+}
+
+// TestIdentity_TheWholeStoryWithEachOfAWSsClients runs the scripts that a user
+// could have written: a device is made, connects with exactly the files it was
+// given, is kept from a forbidden topic, and is out a second after its
+// certificate is INACTIVE.
+func TestIdentity_TheWholeStoryWithEachOfAWSsClients(t *testing.T) {
+	s := newSecureSite(t, "")
+	ca := filepath.Join(s.dir, "ca.pem")
+	s.do("ca", "get", "--out", ca)
+	for _, c := range []struct {
+		name string
+		need func(t *testing.T)
+	}{
+		{"identity.sh", func(t *testing.T) { gwtest.Need(t, "/usr/bin/aws", "mosquitto_pub", "mosquitto_sub", "stdbuf") }},
+		{"identity.py", func(t *testing.T) { gwtest.Python(t, "boto3", "paho.mqtt") }},
+		{"identity.mjs", func(t *testing.T) { gwtest.Need(t, "node"); gwtest.Examples(t, "@aws-sdk/client-iot", "mqtt") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.need(t)
+			cmd := exec.Command(filepath.Join(gwtest.Examples(t), c.name), fmt.Sprintf("http://127.0.0.1:%d", s.control), "localhost", fmt.Sprint(s.tls), ca)
+			cmd.Env = s.environment()
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "is out within a second") || !strings.Contains(string(out), "stays out") {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		})
+	}
+	if left := ask[[]struct{ ThingName string }](t, "thing", "list", "--socket", s.socket); len(left) > 1 {
+		t.Errorf("the stories left things behind: %v", left)
+	}
+}
+
+// TestDevice_FilesOfThingCreateWorkWithUnmodifiedClients connects openssl,
+// Mosquitto's clients and both pahos with what one verb wrote.
+func TestDevice_FilesOfThingCreateWorkWithUnmodifiedClients(t *testing.T) {
+	s := newSecureSite(t, "")
+	for _, kind := range []string{"rsa", "p256"} {
+		dir := s.enrolled("pump-"+kind, "--key", kind)
+		t.Run(kind+"/openssl", func(t *testing.T) { speaksOpenSSL(t, s, dir) })
+		t.Run(kind+"/mosquitto", func(t *testing.T) { speaksMosquitto(t, s, dir) })
+		t.Run(kind+"/paho Go", func(t *testing.T) { speaksPahoGo(t, s, dir) })
+		t.Run(kind+"/paho Python", func(t *testing.T) { speaksPahoPython(t, s, dir) })
+	}
+	if facts, err := os.Stat(filepath.Join(s.dir, "pump-rsa", "private.key")); err != nil || facts.Mode().Perm() != 0o600 {
+		t.Errorf("the private key: %v, %v", facts, err)
+	}
+}
+
+// speaksOpenSSL sends a CONNECT and a DISCONNECT through openssl s_client and
+// looks for the CONNACK behind what it prints of the handshake.
+func speaksOpenSSL(t *testing.T, s *secureSite, dir string) {
+	gwtest.Need(t, "openssl")
+	name := filepath.Base(dir)
+	cmd := exec.Command("openssl", "s_client", "-connect", fmt.Sprintf("localhost:%d", s.tls), "-servername", "localhost", "-verify_return_error",
+		"-verify_hostname", "localhost", "-CAfile", filepath.Join(dir, "ca.pem"), "-cert", filepath.Join(dir, "cert.pem"),
+		"-key", filepath.Join(dir, "private.key"), "-alpn", "x-amzn-mqtt-ca", "-ign_eof")
+	connect := "\x00\x04MQTT\x04\x02\x00\x3c\x00" + string(rune(len(name))) + name
+	cmd.Stdin = strings.NewReader("\x10" + string(rune(len(connect))) + connect + "\xe0\x00")
+	out, err := cmd.Output()
+	for _, want := range []string{"Verify return code: 0 (ok)", "ALPN protocol: x-amzn-mqtt-ca", "\x20\x02\x00\x00"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q: %v\n%q", want, err, out)
+		}
+	}
+}
+
+func speaksMosquitto(t *testing.T, s *secureSite, dir string) {
+	gwtest.Need(t, "mosquitto_pub", "mosquitto_sub")
+	name := filepath.Base(dir)
+	if err := s.publishes(dir, "dt/"+name+"/x"); err != nil {
+		t.Error(err)
+	}
+	if err := s.publishes(dir, "dt/other/x"); err == nil {
+		t.Error("a forbidden topic was taken")
+	}
+	// A device reads its own topics: what the house sends arrives.
+	heard := exec.Command("mosquitto_sub", append(s.mosquitto(dir), "-t", "$aws/things/"+name+"/shadow/get/accepted", "-E")...)
+	if out, err := heard.CombinedOutput(); err != nil || strings.Contains(string(out), "rejected") {
+		t.Errorf("subscribe to its own shadow: %v\n%s", err, out)
+	}
+}
+
+func speaksPahoGo(t *testing.T, s *secureSite, dir string) {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "private.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.write(strings.Replace(strings.Replace(string(text), "mqtt: {listeners: [", fmt.Sprintf("mqtt: {listeners: [{name: mtls, bind: \"127.0.0.1:%d\", tls: true, auth: certificate}, ", tlsPort), 1),
-		"gateway: {id: gw}", "gateway: {id: gw, endpoint: localhost}", 1))
-	s.start()
-	out := filepath.Join(s.dir, "pump")
-	s.do("thing", "create", "pump", "--key", "p256", "--out", out)
-	publish := func(topic string) (string, error) {
-		cmd := exec.Command("mosquitto_pub", "-h", "localhost", "-p", fmt.Sprint(tlsPort), "--cafile", filepath.Join(out, "ca.pem"),
-			"--cert", filepath.Join(out, "cert.pem"), "--key", filepath.Join(out, "private.key"), "-i", "pump", "-V", "mqttv5", "-q", "1", "-t", topic, "-m", "1")
-		text, err := cmd.CombinedOutput()
-		return string(text), err
+	text, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if text, err := publish("dt/pump/x"); err != nil {
-		t.Fatalf("an allowed topic: %v\n%s", err, text)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	name := filepath.Base(dir)
+	c := gwtest.Connect(t, fmt.Sprintf("localhost:%d", s.tls), name, gwtest.ClientOptions{
+		TLS: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, ServerName: "localhost"},
+	})
+	c.Subscribe("cmd/" + name + "/#")
+	gwtest.Connect(t, s.at(), "house", gwtest.ClientOptions{}).Publish("cmd/"+name+"/go", "now", 1)
+	if m := c.Next("cmd/" + name + "/go"); string(m.Payload) != "now" {
+		t.Errorf("heard %q", m.Payload)
 	}
-	if text, err := publish("dt/other/x"); err == nil && !strings.Contains(text, "Not authorized") {
-		t.Errorf("a forbidden topic was taken: %s", text)
+}
+
+// pahoPython connects, publishes at QoS 1 and waits for the PUBACK.
+const pahoPython = `
+import sys, threading, paho.mqtt.client as mqtt
+host, port, folder, name = sys.argv[1:]
+done = threading.Event()
+c = mqtt.Client(client_id=name, protocol=mqtt.MQTTv5)
+c.tls_set(ca_certs=folder + "/ca.pem", certfile=folder + "/cert.pem", keyfile=folder + "/private.key")
+c.on_connect = lambda c, u, f, reason, p: c.publish("dt/%s/x" % name, "1", 1)
+c.on_publish = lambda c, u, mid: done.set()
+c.connect(host, int(port))
+c.loop_start()
+assert done.wait(10), "no PUBACK"
+c.disconnect()
+c.loop_stop()
+`
+
+func speaksPahoPython(t *testing.T, s *secureSite, dir string) {
+	python := gwtest.Python(t, "paho.mqtt")
+	if out, err := exec.Command(python, "-c", pahoPython, "localhost", fmt.Sprint(s.tls), dir, filepath.Base(dir)).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
-	if facts, err := os.Stat(filepath.Join(out, "private.key")); err != nil || facts.Mode().Perm() != 0o600 {
-		t.Errorf("the private key: %v, %v", facts, err)
-	}
+}
+
+func TestDevice_ComesBackAfterARestart(t *testing.T) {
+	gwtest.Need(t, "mosquitto_pub")
+	s := newSecureSite(t, "")
+	dir := s.enrolled("pump", "--key", "p256")
 	s.stop()
-	// The certificate survives a restart.
 	s.start()
-	if text, err := publish("dt/pump/x"); err != nil {
-		t.Errorf("after a restart: %v\n%s", err, text)
+	if err := s.publishes(dir, "dt/pump/x"); err != nil {
+		t.Error(err)
 	}
 	s.stop()
 }

@@ -4,6 +4,7 @@
 package gwtest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/url"
@@ -42,6 +43,8 @@ type ClientOptions struct {
 	Persistent          bool
 	Username, Password  string
 	WillTopic, WillText string
+	// TLS is nil for a plain connection.
+	TLS *tls.Config
 	// Hear gets every message in place of Next and its like.
 	Hear func(Message)
 }
@@ -67,7 +70,10 @@ func Dial(t testing.TB, address, id string, o ClientOptions) (*Client, error) {
 		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 			conn, err := net.DialTimeout("tcp", address, wait)
 			c.conn = conn
-			return conn, err
+			if err != nil || o.TLS == nil {
+				return conn, err
+			}
+			return tls.Client(conn, o.TLS), nil
 		})
 	if o.WillTopic != "" {
 		options.SetWill(o.WillTopic, o.WillText, 1, false)

@@ -61,7 +61,6 @@ func (s *Server) admin() []operation {
 		{"GET /tidehold/v1/version", "tidehold:Read", everything, s.value(s.services.Operator.Version)},
 		{"GET /tidehold/v1/spool", "tidehold:Read", everything, s.value(s.services.Operator.SpoolStats)},
 		{"GET /tidehold/v1/rules", "tidehold:Read", everything, s.value(s.services.Operator.Rules)},
-		{"GET /tidehold/v1/things", "tidehold:Read", everything, s.value(s.services.Operator.Things)},
 		{"GET /tidehold/v1/sync", "tidehold:Read", everything, s.value(s.services.Operator.SyncStatus)},
 		{"GET /tidehold/v1/uplinks", "tidehold:Read", everything, s.uplinks},
 		{"POST /tidehold/v1/uplinks/{verb}", "tidehold:Write", everything, s.moveUplink},
@@ -69,6 +68,8 @@ func (s *Server) admin() []operation {
 		{"PUT /tidehold/v1/sim/{part}", "tidehold:Write", everything, s.simSet},
 		{"GET /tidehold/v1/root", "tidehold:Read", everything, s.root},
 		{"POST /tidehold/v1/access-keys", "tidehold:Write", everything, s.createKey},
+		{"GET /tidehold/v1/access-keys", "tidehold:Write", everything, s.listKeys},
+		{"DELETE /tidehold/v1/access-keys/{id}", "tidehold:Write", everything, s.deleteKey},
 	}
 }
 
@@ -361,12 +362,20 @@ func (s *Server) simSet(a api, r *http.Request) (any, error) {
 	return map[string]any{"part": part, "value": want.Value}, s.services.Sim.SimSet(part, want.Quantity, want.Value)
 }
 
-func (s *Server) createKey(a api, _ *http.Request) (any, error) {
+func (s *Server) createKey(a api, r *http.Request) (any, error) {
 	var want struct{ Policy string }
 	if err := json.NewDecoder(bytes.NewReader(a.body)).Decode(&want); err != nil && err != io.EOF {
 		return nil, iot.Errorf(iot.InvalidRequest, "access-key create: %v", err)
 	}
-	return s.services.Operator.CreateAccessKey(want.Policy)
+	return s.services.Operator.CreateAccessKey(r.Context(), want.Policy)
+}
+
+func (s *Server) listKeys(_ api, r *http.Request) (any, error) {
+	return s.services.Operator.AccessKeys(r.Context())
+}
+
+func (s *Server) deleteKey(_ api, r *http.Request) (any, error) {
+	return map[string]string{}, s.services.Operator.DeleteAccessKey(r.Context(), r.PathValue("id"))
 }
 
 // root gives the certificate that devices must trust.

@@ -72,10 +72,16 @@ func (h *house) Status() any                               { return map[string]s
 func (h *house) Version() any                              { return map[string]string{"version": "1"} }
 func (h *house) SpoolStats() any                           { return map[string]int{"bytes": 0} }
 func (h *house) Rules() any                                { return []string{} }
-func (h *house) Things() any                               { return []string{} }
 func (h *house) SyncStatus() any                           { return []string{} }
-func (h *house) CreateAccessKey(policy string) (any, error) {
+func (h *house) CreateAccessKey(_ context.Context, policy string) (any, error) {
 	return map[string]string{"Policy": policy}, nil
+}
+func (h *house) AccessKeys(context.Context) (any, error) { return []string{}, nil }
+func (h *house) DeleteAccessKey(_ context.Context, id string) error {
+	if id != "AKIA" {
+		return iot.Errorf(iot.NotFound, "access key %q does not exist", id)
+	}
+	return nil
 }
 func (h *house) Ready() error { return h.ready }
 func (h *house) Live() error  { return nil }

@@ -59,10 +59,13 @@ type Operator interface {
 	Version() any
 	SpoolStats() any
 	Rules() any
-	Things() any
 	SyncStatus() any
 	// CreateAccessKey makes a local access key; the secret is told only once.
-	CreateAccessKey(policy string) (any, error)
+	CreateAccessKey(ctx context.Context, policy string) (any, error)
+	// AccessKeys are all keys, without their secrets.
+	AccessKeys(ctx context.Context) (any, error)
+	// DeleteAccessKey removes a key: NotFound.
+	DeleteAccessKey(ctx context.Context, id string) error
 	// Ready reports why the gateway cannot serve; nil means it can.
 	Ready() error
 	// Live reports why the gateway should be restarted; nil means it should not.

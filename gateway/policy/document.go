@@ -238,3 +238,23 @@ func (s *statement) uses(f func(name string) bool) bool {
 	}
 	return false
 }
+
+// StatementText gives the text of one statement of a document, as Decision
+// numbers them; false when the document has no such statement.
+func StatementText(document []byte, index int) ([]byte, bool) {
+	members, err := readObject(document, "policy")
+	if err != nil {
+		return nil, false
+	}
+	for _, m := range members {
+		if m.name != "Statement" {
+			continue
+		}
+		list, err := readList(m.raw, "Statement")
+		if err != nil || index < 0 || index >= len(list) {
+			return nil, false
+		}
+		return list[index], true
+	}
+	return nil, false
+}

@@ -29,7 +29,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,13 +37,13 @@ import (
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
 	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/registry/accesskey"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
 // Limits of records; AWS has none that a board would reach.
 const (
-	AccessKeysMax   = 100
 	ThingsMax       = 20_000
 	TypesMax        = 1000
 	GroupsMax       = 1000
@@ -58,18 +57,9 @@ const (
 // readWait bounds the reads of methods without a context.
 const readWait = 5 * time.Second
 
-// AccessKey is a key for requests signed with AWS Signature Version 4. The
-// secret is told by Create alone.
-type AccessKey struct {
-	ID     string `json:"AccessKeyId"`
-	Secret string `json:"SecretAccessKey"`
-	// Policy names what the key may do; empty means everything.
-	Policy string `json:"Policy,omitempty"`
-}
-
 // Schema is the registry's part of state.db.
 func Schema() store.Schema {
-	return store.Schema{Room: "registry", Steps: []string{table.CreateAccessKeys, table.CreateRecords}}
+	return store.Schema{Room: "registry", Steps: []string{accesskey.CreateTable, table.CreateRecords}}
 }
 
 // Registry answers for the records.
@@ -77,6 +67,7 @@ type Registry struct {
 	db     *store.DB
 	clock  clock.Clock
 	ids    *ids.Source
+	keys   *accesskey.Keys
 	static map[iot.ThingName]Thing
 	log    *slog.Logger
 	cfg    Config // set by Load, before anything else is called
@@ -104,7 +95,7 @@ type Config struct {
 // Without Load it knows these and the access keys.
 func New(things []Thing, db *store.DB, clk clock.Clock, src *ids.Source) *Registry {
 	r := &Registry{
-		db: db, clock: clk, ids: src, static: make(map[iot.ThingName]Thing, len(things)),
+		db: db, clock: clk, ids: src, keys: accesskey.New(db, clk, src), static: make(map[iot.ThingName]Thing, len(things)),
 		log: slog.New(slog.DiscardHandler), documents: make(map[documentKey]*policy.Document),
 	}
 	for _, t := range things {
@@ -145,10 +136,11 @@ const (
 	CAChange          ChangeKind = "ca"
 	PolicyChange      ChangeKind = "policy"
 	AttachmentChange  ChangeKind = "attachment"
+	AccessKeyChange   ChangeKind = "access key"
 )
 
 // Change says that a record is not what it was: Name is that of the thing,
-// group, or policy, the id of the certificate, or what was attached to.
+// group, or policy, the id of the certificate or access key, or what was attached to.
 type Change struct {
 	Kind ChangeKind
 	Name string
@@ -246,40 +238,14 @@ func missing(what, name string) error {
 	return iot.Errorf(iot.NotFound, "%s %q does not exist", what, name)
 }
 
-// CreateAccessKey makes a key; it blocks until the key is committed. Beyond
-// AccessKeysMax it is refused with Conflict.
-func (r *Registry) CreateAccessKey(ctx context.Context, policy string) (AccessKey, error) {
-	key := AccessKey{ID: "AKIA" + strings.ToUpper(r.ids.Token(80)), Secret: r.ids.Token(200), Policy: policy}
-	err := r.db.Write(ctx, "registry create access key", func(tx *store.Tx) error {
-		var n int
-		if _, err := tx.QueryRow(table.CountAccessKeys, nil, &n); err != nil {
-			return err
-		}
-		if n >= AccessKeysMax {
-			return iot.Errorf(iot.Conflict, "there are %d access keys, the most there may be", n)
-		}
-		_, err := tx.Exec(table.InsertAccessKey, key.ID, key.Secret, key.Policy, r.clock.Now().UnixMilli())
-		return err
-	})
-	if err != nil {
-		return AccessKey{}, fmt.Errorf("registry create access key: %w", err)
-	}
-	return key, nil
-}
+// AccessKeys are the keys of AWS's tools.
+func (r *Registry) AccessKeys() *accesskey.Keys { return r.keys }
 
-// AccessKey finds a key by its id; an unknown one is NotFound.
-func (r *Registry) AccessKey(ctx context.Context, id string) (AccessKey, error) {
-	key := AccessKey{ID: id}
-	found := false
-	err := r.db.Read(ctx, func(tx *store.Tx) (err error) {
-		found, err = tx.QueryRow(table.SelectAccessKey, []any{id}, &key.Secret, &key.Policy)
+// DeleteAccessKey removes a key and tells the watchers: NotFound.
+func (r *Registry) DeleteAccessKey(ctx context.Context, id string) error {
+	if err := r.keys.Delete(ctx, id); err != nil {
 		return err
-	})
-	if err != nil {
-		return AccessKey{}, fmt.Errorf("registry find access key %q: %w", id, err)
 	}
-	if !found {
-		return AccessKey{}, iot.Errorf(iot.NotFound, "access key %q does not exist", id)
-	}
-	return key, nil
+	r.tell(Change{AccessKeyChange, id})
+	return nil
 }

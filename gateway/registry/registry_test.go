@@ -10,6 +10,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/registry/accesskey"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -26,7 +27,7 @@ func open(t *testing.T, path string) (*Registry, *store.DB) {
 func TestAccessKey_SurvivesARestartAndHasAWSsForm(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	r, db := open(t, path)
-	key, err := r.CreateAccessKey(t.Context(), "reader")
+	key, err := r.AccessKeys().Create(t.Context(), "reader")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,10 +39,10 @@ func TestAccessKey_SurvivesARestartAndHasAWSsForm(t *testing.T) {
 	}
 	r, db = open(t, path)
 	defer db.Close()
-	if got, err := r.AccessKey(t.Context(), key.ID); err != nil || got != key {
+	if got, err := r.AccessKeys().Find(t.Context(), key.ID); err != nil || got != key {
 		t.Errorf("after a restart: %+v, %v; want %+v", got, err, key)
 	}
-	if _, err := r.AccessKey(t.Context(), "AKIANOBODY"); iot.CodeOf(err) != iot.NotFound {
+	if _, err := r.AccessKeys().Find(t.Context(), "AKIANOBODY"); iot.CodeOf(err) != iot.NotFound {
 		t.Errorf("unknown key: %v, want NotFound", err)
 	}
 }
@@ -49,12 +50,12 @@ func TestAccessKey_SurvivesARestartAndHasAWSsForm(t *testing.T) {
 func TestAccessKey_TheirNumberIsBounded(t *testing.T) {
 	r, db := open(t, filepath.Join(t.TempDir(), "state.db"))
 	defer db.Close()
-	for range AccessKeysMax {
-		if _, err := r.CreateAccessKey(t.Context(), ""); err != nil {
+	for range accesskey.Max {
+		if _, err := r.AccessKeys().Create(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.CreateAccessKey(t.Context(), ""); iot.CodeOf(err) != iot.Conflict {
+	if _, err := r.AccessKeys().Create(t.Context(), ""); iot.CodeOf(err) != iot.Conflict {
 		t.Errorf("one more: %v, want Conflict", err)
 	}
 }
@@ -62,13 +63,44 @@ func TestAccessKey_TheirNumberIsBounded(t *testing.T) {
 func TestThings_AreSortedAndFound(t *testing.T) {
 	r, db := open(t, filepath.Join(t.TempDir(), "state.db"))
 	defer db.Close()
-	if all := r.Things(); len(all) != 2 || all[0].Name != "climate" {
-		t.Errorf("things: %+v", all)
+	if err := r.Load(t.Context(), Config{}); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := r.ListThings(t.Context(), ThingQuery{Limit: 10}); err != nil || len(all) != 2 || all[0].Name != "climate" {
+		t.Errorf("things: %+v, %v", all, err)
 	}
 	if _, ok := r.Thing("pump"); !ok {
 		t.Error("pump is not found")
 	}
 	if _, ok := r.Thing("ghost"); ok {
 		t.Error("ghost is found")
+	}
+}
+
+func TestAccessKey_IsGoneWhenItIsDeleted(t *testing.T) {
+	r, db := open(t, filepath.Join(t.TempDir(), "state.db"))
+	defer db.Close()
+	told := 0
+	r.Watch(func(c Change) {
+		if c.Kind == AccessKeyChange {
+			told++
+		}
+	})
+	key, err := r.AccessKeys().Create(t.Context(), "reader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.AccessKeys().List(t.Context())
+	if err != nil || len(all) != 1 || all[0].ID != key.ID || all[0].Secret != "" || all[0].Policy != "reader" || !all[0].Created.Equal(key.Created) {
+		t.Errorf("list: %+v, %v", all, err)
+	}
+	if err := r.DeleteAccessKey(t.Context(), key.ID); err != nil || told != 1 {
+		t.Errorf("delete: %v, told %d times", err, told)
+	}
+	if err := r.DeleteAccessKey(t.Context(), key.ID); iot.CodeOf(err) != iot.NotFound || told != 1 {
+		t.Errorf("delete again: %v, told %d times", err, told)
+	}
+	if _, err := r.AccessKeys().Find(t.Context(), key.ID); iot.CodeOf(err) != iot.NotFound {
+		t.Errorf("find: %v", err)
 	}
 }

@@ -91,7 +91,7 @@ func (r *Registry) Rights(p iot.Principal, id iot.ClientID) Rights {
 }
 
 func (r *Registry) keyRights(ctx context.Context, id string) Rights {
-	key, err := r.AccessKey(ctx, id)
+	key, err := r.keys.Find(ctx, id)
 	if err != nil {
 		return Rights{}
 	}

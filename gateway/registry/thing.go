@@ -6,7 +6,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/registry/table"
@@ -225,23 +224,6 @@ func (r *Registry) Thing(name iot.ThingName) (Thing, bool) {
 		t, found = r.static[name]
 	}
 	return t, found
-}
-
-// Things are all things, sorted by name.
-func (r *Registry) Things() []Thing {
-	ctx, cancel := context.WithTimeout(context.Background(), readWait)
-	defer cancel()
-	all, err := r.ListThings(ctx, ThingQuery{Limit: ThingsMax})
-	if err != nil {
-		r.log.Warn("things cannot be read", "err", err)
-	}
-	for name, t := range r.static {
-		if !slices.ContainsFunc(all, func(have Thing) bool { return have.Name == name }) {
-			all = append(all, t)
-		}
-	}
-	slices.SortFunc(all, func(a, b Thing) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	return all
 }
 
 // ThingQuery chooses things. Zero values choose all; After is the last name

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -71,14 +72,21 @@ func blockStyle(n *yaml.Node) {
 	}
 }
 
-// showNames prints the names of a list, one a line.
+// showNames prints the names of a list, or of one record, one a line.
 func showNames(w io.Writer, body []byte) error {
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+		body = slices.Concat([]byte("["), body, []byte("]"))
+	}
+	var texts []string
+	if json.Unmarshal(body, &texts) == nil {
+		return drawTexts(w, body)
+	}
 	var list []map[string]any
 	if err := json.Unmarshal(body, &list); err != nil {
-		return UsageError{fmt.Errorf("output name: this command does not answer with a list")}
+		return UsageError{fmt.Errorf("output name: this command does not answer with names")}
 	}
 	for _, item := range list {
-		for _, key := range []string{"name", "thingName", "ruleName"} {
+		for _, key := range []string{"name", "thingName", "ruleName", "policyName", "certificateId", "AccessKeyId", "versionId"} {
 			if name, ok := item[key].(string); ok {
 				fmt.Fprintln(w, name)
 				break

@@ -21,7 +21,7 @@ func Add(root *cobra.Command) {
 	o := &options{}
 	root.PersistentFlags().StringVar(&o.socket, "socket", "", "Unix socket of the gateway (default: $TIDEHOLD_SOCKET, /run/tidehold/ctl.sock, a running demo's)")
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table, json, yaml, wide or name")
-	root.AddCommand(o.status(), o.shadow(), o.uplink(), o.spool(), o.sim(), o.accessKey(), o.thing(),
+	root.AddCommand(o.status(), o.shadow(), o.uplink(), o.spool(), o.sim(), o.accessKey(), o.thing(), o.cert(), o.ca(), o.policy(), user(),
 		o.list("rule", "Rules of the gateway", "/tidehold/v1/rules", drawRules),
 		o.list("sync", "Shadows synchronised with an uplink", "/tidehold/v1/sync", nil))
 }
@@ -186,7 +186,15 @@ func (o *options) accessKey() *cobra.Command {
 		return o.run(cmd, "POST", "/tidehold/v1/access-keys", body, nil)
 	})
 	create.Flags().StringVar(&policy, "policy", "", "name of the policy that says what the key may do (default: everything)")
-	return group("access-key", "Keys for AWS tools", create)
+	return group("access-key", "Keys for AWS tools", create,
+		verb("list", "List them, without their secrets", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, "GET", "/tidehold/v1/access-keys", nil, o.columns(column{"KEY", "AccessKeyId", false},
+				column{"POLICY", "Policy", false}, column{"CREATED", "CreateDate", false}))
+		}),
+		verb("delete ID", "Delete a key; what it signed for ends at once", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
+			_, err := o.client().ask(cmd.Context(), "DELETE", "/tidehold/v1/access-keys/"+segment(args[0]), nil)
+			return err
+		}))
 }
 
 func drawStatus(w io.Writer, body []byte) error {
@@ -272,21 +280,6 @@ func drawRules(w io.Writer, body []byte) error {
 	row(w, "RULE", "DISABLED", "SQL")
 	for _, r := range list {
 		row(w, r.RuleName, r.RuleDisabled, r.SQL)
-	}
-	return nil
-}
-
-func drawThings(w io.Writer, body []byte) error {
-	var list []struct {
-		ThingName, ThingTypeName string
-		Attributes               map[string]string
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
-		return err
-	}
-	row(w, "THING", "TYPE", "ATTRIBUTES")
-	for _, t := range list {
-		row(w, t.ThingName, t.ThingTypeName, t.Attributes)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -352,11 +353,22 @@ func (c *call) verdicts(compiled *policy.Compiled, info authInfo) (results []any
 		}
 		// The statement that decided is ours to tell; AWS's clients skip it.
 		if d.Policy != "" {
-			result["tideholdStatement"] = answer{"policyName": d.Policy, "statement": d.Statement, "sid": d.Sid}
+			result["tideholdStatement"] = c.statement(d)
 		}
 		results = append(results, result)
 	}
 	return results, nil
+}
+
+// statement names the statement that decided, and gives its text.
+func (c *call) statement(d policy.Decision) answer {
+	a := answer{"policyName": d.Policy, "statement": d.Statement, "sid": d.Sid}
+	if v, err := c.registry().PolicyVersion(c, d.Policy, 0); err == nil {
+		if text, found := policy.StatementText([]byte(v.Document), d.Statement); found {
+			a["text"] = json.RawMessage(text)
+		}
+	}
+	return a
 }
 
 func effectivePolicies(c *call) (any, error) {

@@ -16,16 +16,6 @@ package table
 //	tag                      by resource (`thing/x`)
 //	setting                  single values, the registration code
 const (
-	CreateAccessKeys = `CREATE TABLE access_key (
-		id         TEXT PRIMARY KEY,
-		secret     TEXT NOT NULL,
-		policy     TEXT NOT NULL,
-		created_ms INTEGER NOT NULL
-	) WITHOUT ROWID`
-	CountAccessKeys = `SELECT count(*) FROM access_key`
-	InsertAccessKey = `INSERT INTO access_key (id, secret, policy, created_ms) VALUES (?, ?, ?, ?)`
-	SelectAccessKey = `SELECT secret, policy FROM access_key WHERE id = ?`
-
 	CreateRecords = `
 CREATE TABLE thing(
 	name TEXT PRIMARY KEY, id TEXT NOT NULL, type TEXT NOT NULL, attributes TEXT NOT NULL,

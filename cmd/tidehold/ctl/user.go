@@ -1,0 +1,59 @@
+package ctl
+
+import (
+	"bufio"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/tidehold/tidehold/gateway/access"
+	"github.com/tidehold/tidehold/gateway/ids"
+)
+
+// user works without the daemon: password identities stand in the configuration
+// (security.users), and what it needs is the hash.
+func user() *cobra.Command {
+	return group("user", "Password identities of devices without certificates",
+		verb("hash [NAME]", "Read a password from the terminal or standard input and print its argon2id hash, with NAME as an entry for security.users", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+			password, err := readPassword(cmd.InOrStdin(), cmd.ErrOrStderr())
+			if err != nil {
+				return fmt.Errorf("user hash: %w", err)
+			}
+			hash := access.HashPassword([]byte(password), ids.New(rand.Reader))
+			if len(args) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), hash)
+				return nil
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "security:\n  users:\n    - name: %s\n      password: %q\n      policies: [device-default]\n", args[0], hash)
+			return nil
+		}))
+}
+
+// readPassword reads one line; a terminal does not show it.
+func readPassword(in io.Reader, prompt io.Writer) (string, error) {
+	if file, is := in.(*os.File); is {
+		if shown, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS); err == nil {
+			hidden := *shown
+			hidden.Lflag &^= unix.ECHO
+			if err := unix.IoctlSetTermios(int(file.Fd()), unix.TCSETS, &hidden); err != nil {
+				return "", err
+			}
+			defer fmt.Fprintln(prompt)
+			defer unix.IoctlSetTermios(int(file.Fd()), unix.TCSETS, shown)
+			fmt.Fprint(prompt, "Password: ")
+		}
+	}
+	line, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return "", UsageError{fmt.Errorf("the password is empty")}
+	}
+	return line, nil
+}
