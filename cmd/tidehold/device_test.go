@@ -141,9 +141,9 @@ func speaksMosquitto(t *testing.T, s *secureSite, dir string) {
 	if err := s.publishes(dir, "dt/other/x"); err == nil {
 		t.Error("a forbidden topic was taken")
 	}
-	// A device reads its own topics: what the house sends arrives.
+	// With -E the client ends at the SUBACK, and says so when it was refused.
 	heard := exec.Command("mosquitto_sub", append(s.mosquitto(dir), "-t", "$aws/things/"+name+"/shadow/get/accepted", "-E")...)
-	if out, err := heard.CombinedOutput(); err != nil || strings.Contains(string(out), "rejected") {
+	if out, err := heard.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("subscribe to its own shadow: %v\n%s", err, out)
 	}
 }
