@@ -28,7 +28,8 @@ func (g *Gateway) brokerConfig(ctx context.Context, r *rooms) broker.Config {
 			MaxMessages: m.Queue.MaxMessages, MaxBytes: int(m.Queue.MaxBytes), MaxAge: m.Queue.MaxAge,
 			DropOldest: m.Queue.WhenFull == config.WhenFullDropOldest,
 		},
-		SessionExpiry: m.SessionExpiry, OnDenied: g.cfg.Security.OnDenied,
+		SessionExpiry: m.SessionExpiry, MaxKeepAlive: m.MaxKeepAlive, OnDenied: g.cfg.Security.OnDenied,
+		ConnackDenied: g.cfg.Security.ConnackCode, SubackDenied: g.cfg.Security.SubackCode,
 	}
 	for _, l := range m.Listeners {
 		for _, bind := range l.Binds {

@@ -135,6 +135,8 @@ type Config struct {
 	// SessionExpiry is the longest life of a session without connection, and
 	// the life of a persistent session of 3.1.1.
 	SessionExpiry time.Duration
+	// MaxKeepAlive is told to clients of MQTT 5 that ask for more; whole seconds.
+	MaxKeepAlive time.Duration
 	// WriteBufferBytes is what one connection may leave unread; default 1 MiB.
 	WriteBufferBytes int
 	// BufferedBytes bounds all write buffers and queues; default 64 MiB.
@@ -147,6 +149,8 @@ type Config struct {
 	OnDenied string
 	// ConnackDenied is the code of a refused CONNECT of 3.1.1; default 5.
 	ConnackDenied byte
+	// SubackDenied is the code of a denied filter of MQTT 5; default 0x87.
+	SubackDenied byte
 	// Keeper makes sessions and retained messages durable; without one they
 	// live in memory.
 	Keeper keep.Keeper
@@ -230,6 +234,7 @@ func (cfg *Config) fill() error {
 	setDefault(&cfg.MaxSubscriptions, 20000)
 	setDefault(&cfg.MaxRetainedPerPrincipal, 500)
 	setDefault(&cfg.ConnackDenied, 5)
+	setDefault(&cfg.SubackDenied, wire.CodeNotAuthorized)
 	setDefault(&cfg.OnDenied, "aws")
 	setDefault(&cfg.Limits.ConnectTimeout, 5*time.Second)
 	if cfg.OnDenied != "aws" && cfg.OnDenied != "lenient" {

@@ -19,10 +19,9 @@ import (
 )
 
 const (
-	connectMax   = 4 << 10 // bytes of a CONNECT (security.md T5)
-	keepAliveMax = 1200    // seconds, as in AWS; told to MQTT 5 clients
-	clientIDMax  = 128     // bytes, as in AWS
-	packetSlack  = 8 << 10 // what a PUBLISH may have beside topic and payload
+	connectMax  = 4 << 10 // bytes of a CONNECT (security.md T5)
+	clientIDMax = 128     // bytes, as in AWS
+	packetSlack = 8 << 10 // what a PUBLISH may have beside topic and payload
 )
 
 // noProperties is an empty property block.
@@ -135,8 +134,8 @@ func (c *client) negotiate(pk *packets.Packet) {
 		c.public.SessionExpiry = c.b.expiry(pk.Properties.SessionExpiryInterval)
 		c.problemInfo = !pk.Properties.RequestProblemInfoFlag || pk.Properties.RequestProblemInfo == 1
 		c.maxPacket = int(pk.Properties.MaximumPacketSize)
-		if pk.Connect.Keepalive > keepAliveMax {
-			pk.Connect.Keepalive = keepAliveMax
+		if most := uint16(c.b.cfg.MaxKeepAlive / time.Second); most > 0 && pk.Connect.Keepalive > most {
+			pk.Connect.Keepalive = most
 			pk.Properties.ServerKeepAliveFlag = true
 		}
 	case !pk.Connect.Clean:

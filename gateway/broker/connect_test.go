@@ -100,7 +100,7 @@ func TestConnect_VersionsAndEmptyClientIDs(t *testing.T) {
 }
 
 func TestConnect_CONNACKOfMQTT5TellsTheLimits(t *testing.T) {
-	w := serve(t, func(c *Config) { c.Limits.MaxQoS = 1 }, nil)
+	w := serve(t, func(c *Config) { c.Limits.MaxQoS, c.MaxKeepAlive = 1, 20*time.Minute }, nil)
 	_, connack := w.connect(5, "c", func(pk *packets.Packet) { pk.Connect.Keepalive = 5000 })
 	p := connack.Properties
 	if p.MaximumQos != 1 || p.ReceiveMaximum != 100 || p.TopicAliasMaximum != aliasMax || p.ServerKeepAlive != 1200 || p.MaximumPacketSize < 128<<10 {

@@ -68,7 +68,9 @@ func (c *client) judge(sub packets.Subscription) request {
 		return q
 	}
 	if err := c.b.auth.Subscribe(&c.public, f.Text); err != nil {
-		q.code = denialCode(err)
+		if q.code = denialCode(err); q.code == wire.CodeNotAuthorized {
+			q.code = c.b.cfg.SubackDenied
+		}
 		c.b.denied("subscribe")
 		return q
 	}

@@ -91,7 +91,10 @@ type MQTT struct {
 	// SessionExpiry is the most for a persistent session, and the value for
 	// 3.1.1; default 168h.
 	SessionExpiry time.Duration
-	Queue         Queue
+	// MaxKeepAlive is imposed on clients of MQTT 5 that ask for more; whole
+	// seconds, 0 is no limit, default 20m as in AWS.
+	MaxKeepAlive time.Duration
+	Queue        Queue
 	// Listeners replace the default ones, `local` and `mtls`, when written.
 	Listeners []Listener
 }
@@ -179,6 +182,12 @@ type Shadow struct {
 // Security is `security`.
 type Security struct {
 	OnDenied string // aws (default: close the connection) or lenient (security.md 1.6)
+	// ConnackCode answers a refused CONNECT of MQTT 3.1.1: 5 (default), or 7 as
+	// AWS does (security.md 1.6).
+	ConnackCode byte
+	// SubackCode answers a refused filter of MQTT 5: 135 (default), or 128 for
+	// clients that know no other code.
+	SubackCode byte
 	// Policies hold device-default and local-default first, unless the file
 	// replaces them, then those of the file.
 	Policies []Policy

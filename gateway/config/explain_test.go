@@ -83,7 +83,7 @@ func TestLoad_DefaultsAreFilledIn(t *testing.T) {
 		Log:     Log{"info", "auto"},
 		MQTT: MQTT{
 			Limits: Limits{PresetEdge, 128 * kib, 8, 256, 50, 8, 2, 1000, 4 * mib, false, 100, Auto, 5 * time.Second, 5000, 16 * mib},
-			Queue:  Queue{1000, 4 * mib, 168 * time.Hour, WhenFullDropNewest}, SessionExpiry: 168 * time.Hour,
+			Queue:  Queue{1000, 4 * mib, 168 * time.Hour, WhenFullDropNewest}, SessionExpiry: 168 * time.Hour, MaxKeepAlive: 20 * time.Minute,
 			Listeners: []Listener{
 				{"local", []value.Bind{"127.0.0.1:1883", "[::1]:1883"}, "", false, AuthLoopback, ProtocolMQTT, true},
 				{"mtls", []value.Bind{":8883"}, "", true, AuthCertificate, ProtocolMQTT, true},
@@ -91,7 +91,7 @@ func TestLoad_DefaultsAreFilledIn(t *testing.T) {
 		},
 		HTTP:   HTTP{":8443", "127.0.0.1:8444", "127.0.0.1:9464"},
 		Shadow: Shadow{false, 8 * kib, 8, 10, 0},
-		Security: Security{OnDenied: OnDeniedAWS, Policies: []Policy{
+		Security: Security{OnDenied: OnDeniedAWS, ConnackCode: 5, SubackCode: 135, Policies: []Policy{
 			{DeviceDefault, DeviceDefaultDocument, true}, {LocalDefault, LocalDefaultDocument, true},
 		}},
 		Telemetry: Telemetry{ProfileBalanced, Store{Auto, Auto, 1 << 30}, OrderLiveFirst, true, nil,

@@ -428,3 +428,24 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestLoad_KeepAliveIsInWholeSecondsOfSixteenBits(t *testing.T) {
+	for text, good := range map[string]bool{"60s": true, "0": true, "0s": true, "1500ms": false, "65535s": true, "65536s": false} {
+		_, problems := LoadBytes("test.yaml", []byte(smallest+"mqtt: {max_keep_alive: "+text+"}\n"), quiet())
+		if bad := errorsOf(problems); (bad == "") != good {
+			t.Errorf("max_keep_alive %s: %q", text, bad)
+		}
+	}
+}
+
+// security.md 1.6: connack_code 7 restores AWS's code.
+func TestLoad_CodesOfDenialsAreOneOfTwo(t *testing.T) {
+	cfg := load(t, smallest+"security: {connack_code: 7, suback_code: 128}\n")
+	if cfg.Security.ConnackCode != 7 || cfg.Security.SubackCode != 128 {
+		t.Errorf("got %d and %d", cfg.Security.ConnackCode, cfg.Security.SubackCode)
+	}
+	_, problems := LoadBytes("test.yaml", []byte(smallest+"security: {connack_code: 6}\n"), quiet())
+	if errorsOf(problems) == "" {
+		t.Error("connack_code 6 was taken")
+	}
+}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/tidehold/tidehold/gateway/config/tree"
 	"github.com/tidehold/tidehold/gateway/config/value"
@@ -15,6 +16,7 @@ func (l *loader) mqtt(m *tree.Map) {
 	defer m.Done()
 	l.cfg.MQTT.Limits = l.limits(m)
 	l.cfg.MQTT.SessionExpiry = m.Duration("session_expiry", "168h")
+	l.cfg.MQTT.MaxKeepAlive = seconds(m, "max_keep_alive", "20m")
 	l.cfg.MQTT.Queue = l.queue(m.Map("queue"))
 	if !m.Each("listeners", l.listener) {
 		l.builtInListeners(m)
@@ -67,6 +69,17 @@ func (l *loader) figures(m *tree.Map, preset string) Limits {
 		MaxRetained:               int(m.Integer("max_retained", "5000", 0, math.MaxInt32)),
 		MaxRetainedBytes:          m.Size("max_retained_bytes", "16MiB", 0, math.MaxInt64),
 	}
+}
+
+// seconds reads a duration that MQTT counts in 16 bits of whole seconds.
+func seconds(m *tree.Map, key, def string) time.Duration {
+	return tree.Get(m, key, "duration in whole seconds", def, func(s string) (time.Duration, error) {
+		d, err := value.ParseDuration(s)
+		if err == nil && (d%time.Second != 0 || d > math.MaxUint16*time.Second) {
+			err = fmt.Errorf("%q: want whole seconds, at most 65535s", s)
+		}
+		return d, err
+	})
 }
 
 // auto reads a whole number or the word auto.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tidehold/tidehold/gateway/config/tree"
@@ -44,12 +45,20 @@ var policyForm = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,128}$`)
 func (l *loader) security(m *tree.Map) {
 	defer m.Done()
 	l.cfg.Security.OnDenied = m.Word("on_denied", OnDeniedAWS, OnDeniedAWS, OnDeniedLenient)
+	l.cfg.Security.ConnackCode = code(m, "connack_code", "5", "7")
+	l.cfg.Security.SubackCode = code(m, "suback_code", "135", "128")
 	l.cfg.Security.Policies = []Policy{
 		{Name: DeviceDefault, Document: DeviceDefaultDocument, BuiltIn: true},
 		{Name: LocalDefault, Document: LocalDefaultDocument, BuiltIn: true},
 	}
 	m.Each("policies", l.policy)
 	m.Each("users", l.user)
+}
+
+// code reads one of two numbers; the first is the default.
+func code(m *tree.Map, key, def, other string) byte {
+	n, _ := strconv.ParseUint(m.Word(key, def, def, other), 10, 8) // Word gives one of the two
+	return byte(n)
 }
 
 func (l *loader) policy(m *tree.Map) {
