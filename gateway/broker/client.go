@@ -40,6 +40,8 @@ type client struct {
 	window      int  // its Receive Maximum
 	problemInfo bool // it wants reason strings
 
+	given *wire.Aliases // topic aliases it was told; under the lock of its session
+
 	// Only the reading goroutine uses these.
 	aliases map[uint16]string
 	topic   checkedTopic

@@ -27,13 +27,6 @@ const (
 // noProperties is an empty property block.
 var noProperties = []byte{0}
 
-// refusal is a CONNECT that is answered with a CONNACK and an end.
-type refusal struct {
-	code   byte
-	reason string // label of metrics
-	text   string
-}
-
 // serve is the life of one connection: CONNECT, then run.
 func (b *Broker) serve(l *listener, a wire.Accepted) {
 	c := b.newClient(l, a.Conn, a.TLS)
@@ -44,7 +37,7 @@ func (b *Broker) serve(l *listener, a wire.Accepted) {
 		c.conn.Close()
 		return
 	}
-	pk, no := parseConnect(body)
+	pk, no := wire.ParseConnect(body)
 	if no == nil {
 		c.version, no = pk.ProtocolVersion, c.introduce(&pk, a.Principal)
 	}
@@ -79,35 +72,11 @@ func (b *Broker) newClient(l *listener, nc net.Conn, state *tls.ConnectionState)
 	return c
 }
 
-// parseConnect reads and checks what MQTT says about CONNECT (3.1).
-func parseConnect(body []byte) (pk packets.Packet, no *refusal) {
-	name, rest, ok := wire.CutText(body)
-	if !ok || len(rest) < 2 || string(name) != "MQTT" && string(name) != "MQIsdp" {
-		return pk, &refusal{code: wire.CodeMalformed, reason: "malformed"}
-	}
-	if level := rest[0]; string(name) != "MQTT" || level != 4 && level != 5 {
-		return pk, &refusal{code: wire.CodeVersion, reason: "version"}
-	}
-	pk.FixedHeader.Type = packets.Connect
-	if err := wire.Decode(pk.ConnectDecode, body); err != nil {
-		return pk, &refusal{code: wire.CodeMalformed, reason: "malformed", text: err.Error()}
-	}
-	p := &pk.Connect
-	switch {
-	case pk.ReservedBit != 0, p.WillQos > 2, !p.WillFlag && (p.WillQos > 0 || p.WillRetain),
-		pk.ProtocolVersion == 4 && p.PasswordFlag && !p.UsernameFlag:
-		return pk, &refusal{code: wire.CodeMalformed, reason: "malformed", text: "bad CONNECT flags"}
-	case pk.Properties.AuthenticationMethod != "":
-		return pk, &refusal{code: wire.CodeAuthMethod, reason: "auth_method", text: "enhanced authentication is not offered"}
-	}
-	return pk, nil
-}
-
 // introduce fills in who the client is and what it wants.
-func (c *client) introduce(pk *packets.Packet, who *iot.Principal) *refusal {
+func (c *client) introduce(pk *packets.Packet, who *iot.Principal) *wire.Refusal {
 	p := &pk.Connect
 	if p.ClientIdentifier == "" && pk.ProtocolVersion == 4 && !p.Clean || len(p.ClientIdentifier) > clientIDMax {
-		return &refusal{code: wire.CodeClientID, reason: "client_id", text: fmt.Sprintf("client id: want 1 to %d bytes", clientIDMax)}
+		return &wire.Refusal{Code: wire.CodeClientID, Reason: "client_id", Text: fmt.Sprintf("client id: want 1 to %d bytes", clientIDMax)}
 	}
 	c.public.ID = iot.ClientID(p.ClientIdentifier)
 	if p.ClientIdentifier == "" {
@@ -134,6 +103,7 @@ func (c *client) negotiate(pk *packets.Packet) {
 		c.public.SessionExpiry = c.b.expiry(pk.Properties.SessionExpiryInterval)
 		c.problemInfo = !pk.Properties.RequestProblemInfoFlag || pk.Properties.RequestProblemInfo == 1
 		c.maxPacket = int(pk.Properties.MaximumPacketSize)
+		c.given = wire.NewAliases(pk.Properties.TopicAliasMaximum)
 		if most := uint16(c.b.cfg.MaxKeepAlive / time.Second); most > 0 && pk.Connect.Keepalive > most {
 			pk.Connect.Keepalive = most
 			pk.Properties.ServerKeepAliveFlag = true
@@ -159,13 +129,13 @@ func (b *Broker) expiry(seconds uint32) time.Duration {
 	return d
 }
 
-func (c *client) readWill(pk *packets.Packet) *refusal {
+func (c *client) readWill(pk *packets.Packet) *wire.Refusal {
 	p := &pk.Connect
 	if _, err := topic.ParseName(p.WillTopic); err != nil {
-		return &refusal{code: wire.CodeTopicInvalid, reason: "will", text: err.Error()}
+		return &wire.Refusal{Code: wire.CodeTopicInvalid, Reason: "will", Text: err.Error()}
 	}
 	if p.WillQos > c.b.cfg.Limits.MaxQoS {
-		return &refusal{code: wire.CodeQoSNotSupported, reason: "will", text: "QoS of the will is not supported"}
+		return &wire.Refusal{Code: wire.CodeQoSNotSupported, Reason: "will", Text: "QoS of the will is not supported"}
 	}
 	var props *iot.Properties
 	if pk.ProtocolVersion == 5 {
@@ -181,18 +151,18 @@ func (c *client) readWill(pk *packets.Packet) *refusal {
 }
 
 // admitted asks whether there is a place, and the Authorizer.
-func (c *client) admitted(pk *packets.Packet) *refusal {
+func (c *client) admitted(pk *packets.Packet) *wire.Refusal {
 	b := c.b
 	if limit := b.cfg.Limits.MaxConnections; limit > 0 && int(b.count.connections.Load()) >= limit &&
 		b.sessions.connected(c.public.ID) == nil {
-		return &refusal{code: wire.CodeQuota, reason: "max_connections", text: "the limit of connections is reached"}
+		return &wire.Refusal{Code: wire.CodeQuota, Reason: "max_connections", Text: "the limit of connections is reached"}
 	}
 	if err := b.auth.Connect(&c.public, pk.Connect.Password); err != nil {
 		b.gate.Failed(c.address, time.Now())
 		b.count.failures.Inc(c.public.Listener, "connect")
 		b.denied("connect")
 		b.emit(lifecycle.ConnectFailed(c.subject(), b.clk.Now()))
-		return &refusal{code: denialCode(err), reason: "denied", text: iot.MessageOf(err)}
+		return &wire.Refusal{Code: denialCode(err), Reason: "denied", Text: iot.MessageOf(err)}
 	}
 	will := c.public.Will
 	if will == nil {
@@ -213,20 +183,20 @@ func (c *client) admitted(pk *packets.Packet) *refusal {
 			b.denied("will")
 		}
 		b.emit(lifecycle.ConnectFailed(c.subject(), b.clk.Now()))
-		return &refusal{code: code, reason: "will", text: err.Error()}
+		return &wire.Refusal{Code: code, Reason: "will", Text: err.Error()}
 	}
 	return nil
 }
 
 // refuse answers a CONNECT that is not accepted.
-func (b *Broker) refuse(c *client, no *refusal) {
-	b.count.connects.Inc(no.reason)
+func (b *Broker) refuse(c *client, no *wire.Refusal) {
+	b.count.connects.Inc(no.Reason)
 	if c.version == 5 {
-		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: no.code,
+		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: no.Code,
 			Mods: packets.Mods{DisallowProblemInfo: !c.problemInfo, MaxSize: uint32(c.maxPacket)}}
-		pk.Properties.ReasonString = no.text
+		pk.Properties.ReasonString = no.Text
 		c.conn.Send(wire.Encode(func(w *bytes.Buffer) error { return pk.ConnackEncode(w) }), wire.Must)
-	} else if code := wire.ReturnCode(no.code, b.cfg.ConnackDenied); code != 0 {
+	} else if code := wire.ReturnCode(no.Code, b.cfg.ConnackDenied); code != 0 {
 		c.conn.Send([]byte{packets.Connack << 4, 2, 0, code}, wire.Must)
 	}
 	c.conn.Close()

@@ -200,8 +200,7 @@ func (c *client) accept(fh packets.FixedHeader, p wire.Published) *ending {
 		return c.offer(m, q, q.Finish)
 	}
 	open := c.session.inbound
-	if limit := c.b.cfg.Limits.MaxInflight; c.version == 5 && limit > 0 && open.Len() >= limit+limit/4 {
-		// We announced limit; a quarter is for releases on their way.
+	if limit := c.b.cfg.Limits.MaxInflight; c.version == 5 && limit > 0 && open.Over(q, limit) {
 		return &ending{code: wire.CodeReceiveMaximum, event: lifecycle.ClientError, text: "more QoS 2 messages than our receive maximum"}
 	}
 	if ex, fresh := open.Begin(q); fresh {

@@ -116,14 +116,17 @@ const (
 
 // send encodes o for c into its write buffer.
 func (c *client) send(o *outgoing, id uint16, dup bool, class wire.Class, now time.Time) outcome {
-	var props []byte
-	if c.version == 5 {
-		props = noProperties
-		if o.Properties != nil || len(o.ids) > 0 {
-			props = wire.EncodeProperties(o.Properties, o.left(now), o.ids)
-		}
+	alias, known := c.given.Of(o.Topic)
+	topic := o.Topic
+	if known {
+		topic = ""
 	}
-	total, remaining := wire.PublishSize(o.Topic, o.qos, props, o.Payload)
+	props := c.properties(o, alias, now)
+	total, remaining := wire.PublishSize(topic, o.qos, props, o.Payload)
+	if alias > 0 && !known && c.maxPacket > 0 && total > c.maxPacket { // an alias must not cost the message
+		alias, props = 0, c.properties(o, 0, now)
+		total, remaining = wire.PublishSize(topic, o.qos, props, o.Payload)
+	}
 	if c.maxPacket > 0 && total > c.maxPacket {
 		c.b.count.dropped.Inc("too_large")
 		return tooLarge
@@ -139,7 +142,21 @@ func (c *client) send(o *outgoing, id uint16, dup bool, class wire.Class, now ti
 	if !ok {
 		return noRoom
 	}
-	c.conn.End(wire.AppendPublish(buf, first, remaining, o.Topic, id, props, o.Payload))
+	c.conn.End(wire.AppendPublish(buf, first, remaining, topic, id, props, o.Payload))
+	if alias > 0 && !known {
+		c.given.Told(topic, alias)
+	}
 	c.b.count.sentNow[o.qos].Add(1)
 	return sent
+}
+
+// properties encodes the property block of o for c; MQTT 3.1.1 has none.
+func (c *client) properties(o *outgoing, alias uint16, now time.Time) []byte {
+	switch {
+	case c.version < 5:
+		return nil
+	case o.Properties == nil && len(o.ids) == 0 && alias == 0:
+		return noProperties
+	}
+	return wire.EncodeProperties(o.Properties, o.left(now), o.ids, alias)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
+	"github.com/tidehold/tidehold/gateway/broker/seat"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
 )
@@ -16,41 +17,14 @@ const takeoverPatience = 2 * time.Second
 
 // sessions holds one session for each client id.
 type sessions struct {
+	seats seat.Seats
 	mu    sync.Mutex
 	byID  map[iot.ClientID]*session
-	seats map[iot.ClientID]*seat
 	next  time.Time // when the housekeeper looks; zero = never
 }
 
-// seat lets the connections of one client id in one after another.
-type seat struct {
-	mu    sync.Mutex
-	users int
-}
-
 func newSessions() *sessions {
-	return &sessions{byID: make(map[iot.ClientID]*session), seats: make(map[iot.ClientID]*seat)}
-}
-
-// lock takes the seat of id and gives its release.
-func (t *sessions) lock(id iot.ClientID) func() {
-	t.mu.Lock()
-	s := t.seats[id]
-	if s == nil {
-		s = &seat{}
-		t.seats[id] = s
-	}
-	s.users++
-	t.mu.Unlock()
-	s.mu.Lock()
-	return func() {
-		s.mu.Unlock()
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if s.users--; s.users == 0 {
-			delete(t.seats, id)
-		}
-	}
+	return &sessions{byID: make(map[iot.ClientID]*session)}
 }
 
 func (t *sessions) get(id iot.ClientID) *session {
@@ -111,7 +85,7 @@ type lastWill struct {
 // attach gives c its session: the one of its client id and principal, or a new
 // one. Whoever holds the client id is disconnected first.
 func (b *Broker) attach(c *client, connack func(present bool) []byte) {
-	defer b.sessions.lock(c.public.ID)()
+	defer b.sessions.seats.Lock(c.public.ID)()
 	for {
 		s := b.sessions.get(c.public.ID)
 		if s != nil {

@@ -53,6 +53,8 @@ type Line struct {
 	line   []*Pending // from head on
 	head   int
 	closed bool
+
+	exchanges int // open ones begun here; under the lock of their Exchanges
 }
 
 // NewLine lets up to limit messages wait, any number with 0. send writes
@@ -156,6 +158,7 @@ type Exchanges struct {
 
 // Exchange is one of them.
 type Exchange struct {
+	line    *Line // of the connection that began it; nil after a restart
 	safe    bool
 	waiting []*Pending // PUBRECs to send once it is safe
 	kept    bool       // it is on disk
@@ -171,7 +174,8 @@ func (x *Exchanges) Begin(p *Pending) (ex *Exchange, fresh bool) {
 		if x.open == nil {
 			x.open = make(map[uint16]*Exchange)
 		}
-		ex = &Exchange{waiting: []*Pending{p}}
+		ex = &Exchange{line: p.line, waiting: []*Pending{p}}
+		p.line.exchanges++
 		x.open[p.id] = ex
 		fresh = true
 	case !ex.safe:
@@ -196,7 +200,7 @@ func (x *Exchanges) Finish(ex *Exchange, id uint16, err error) {
 	}
 	ex.safe = err == nil
 	if err != nil && x.open[id] == ex {
-		delete(x.open, id)
+		x.drop(id)
 	}
 	waiting := ex.waiting
 	ex.waiting = nil
@@ -206,11 +210,21 @@ func (x *Exchanges) Finish(ex *Exchange, id uint16, err error) {
 	}
 }
 
-// Len is how many are open.
-func (x *Exchanges) Len() int {
+// Over tells whether p would be the one after limit exchanges of its connection
+// (MQTT 5, 3.2.2.3.3). Those of an earlier connection, which a client may have
+// forgotten, do not count, nor does a repetition.
+func (x *Exchanges) Over(p *Pending, limit int) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return len(x.open)
+	return p.line.exchanges >= limit && x.open[p.id] == nil
+}
+
+// drop takes the exchange of id out.
+func (x *Exchanges) drop(id uint16) {
+	if ex := x.open[id]; ex != nil && ex.line != nil {
+		ex.line.exchanges--
+	}
+	delete(x.open, id)
 }
 
 // Release ends the exchange of id and tells whether it is on disk; not ok:
@@ -219,7 +233,7 @@ func (x *Exchanges) Release(id uint16) (kept, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	ex := x.open[id]
-	delete(x.open, id)
+	x.drop(id)
 	return ex != nil && ex.kept, ex != nil
 }
 

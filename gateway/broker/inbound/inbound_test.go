@@ -59,7 +59,7 @@ func TestExchanges_AnIDIsFreshOnce(t *testing.T) {
 	if kept, ok := x.Release(8); kept || !ok {
 		t.Error("an exchange in memory is said to be on disk")
 	}
-	if _, ok := x.Release(8); ok || x.Len() != 0 {
+	if _, ok := x.Release(8); ok || len(x.open) != 0 {
 		t.Error("an exchange can be released twice")
 	}
 }

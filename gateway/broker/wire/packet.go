@@ -131,9 +131,13 @@ func PropertiesOf(p *packets.Properties) *iot.Properties {
 	return out
 }
 
-// EncodeProperties gives the property block of a PUBLISH of MQTT 5.
-func EncodeProperties(p *iot.Properties, expiry uint32, ids []int) []byte {
-	out := packets.Properties{MessageExpiryInterval: expiry, SubscriptionIdentifier: ids}
+// EncodeProperties gives the property block of a PUBLISH of MQTT 5; alias 0 is
+// none.
+func EncodeProperties(p *iot.Properties, expiry uint32, ids []int, alias uint16) []byte {
+	if alias > 0 && p == nil && expiry == 0 && len(ids) == 0 {
+		return []byte{3, packets.PropTopicAlias, byte(alias >> 8), byte(alias)} // most of the traffic of whoever takes aliases
+	}
+	out := packets.Properties{MessageExpiryInterval: expiry, SubscriptionIdentifier: ids, TopicAlias: alias, TopicAliasFlag: alias > 0}
 	if p != nil {
 		out.ContentType, out.ResponseTopic, out.CorrelationData = p.ContentType, p.ResponseTopic, p.CorrelationData
 		out.PayloadFormat, out.PayloadFormatFlag = p.PayloadFormat, p.HasPayloadFormat
