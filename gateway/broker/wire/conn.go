@@ -12,6 +12,7 @@ const (
 	writeTimeout = 20 * time.Second      // a peer that takes less than a piece in it is gone
 	writePiece   = 64 << 10              // bytes per write: what is out no longer counts
 	closeFlush   = 50 * time.Millisecond // what the last packets get to leave
+	closeLinger  = time.Second / 2       // what a busy peer gets to read them, until it closes too
 	drainMax     = 256 << 10             // unread bytes swallowed so that no reset kills the last packet
 )
 
@@ -252,7 +253,7 @@ func (c *Conn) finish(err error) {
 	}
 	half, ok := inner.(interface{ CloseWrite() error })
 	if ok && err == nil && half.CloseWrite() == nil {
-		_ = inner.SetReadDeadline(time.Now().Add(closeFlush))
+		_ = inner.SetReadDeadline(time.Now().Add(closeLinger))
 		_, _ = io.CopyN(io.Discard, inner, drainMax)
 	}
 	_ = inner.Close()

@@ -154,6 +154,24 @@ func TestConn_CloseLetsTheLastPacketOut(t *testing.T) {
 	}
 }
 
+// MQTT 5, 4.13.1: the reason of a DISCONNECT is for a client that is still busy
+// with what came before it, and answers that.
+func TestConn_CloseLetsABusyPeerReadTheLastPacket(t *testing.T) {
+	c, peer := pair(t, Options{Limit: 1 << 20})
+	c.Send([]byte("goodbye"), Must)
+	c.Close()
+	for range 5 {
+		time.Sleep(4 * closeFlush / 5)
+		if _, err := peer.Write([]byte("answer")); err != nil {
+			t.Fatalf("an answer to an earlier packet: %v", err)
+		}
+	}
+	got, err := io.ReadAll(peer)
+	if string(got) != "goodbye" || err != nil {
+		t.Errorf("got %q, err %v", got, err)
+	}
+}
+
 func TestConn_CloseDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 	var writer sync.WaitGroup
 	c, _ := pair(t, Options{Limit: 256 << 10, Writer: &writer})
