@@ -163,7 +163,7 @@ func TestDefect_OfflineOrderAndReceiveMaximum(t *testing.T) {
 // must be served each time.
 func TestDefect_Takeover(t *testing.T) {
 	w := serve(t, nil, nil)
-	for range 10 {
+	for range 50 {
 		var last *peer
 		for range 4 {
 			last, _ = w.connect(4, "c", nil)

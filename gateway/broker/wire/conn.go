@@ -47,6 +47,8 @@ type Conn struct {
 	net net.Conn
 	opt Options
 
+	reading sync.Mutex // held by the Reader during a read
+
 	mu       sync.Mutex
 	buf      []byte // waits for the writer
 	inHand   int    // bytes the writer is writing
@@ -142,6 +144,16 @@ func (c *Conn) Closed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closed
+}
+
+// enter lets the Reader read until it unlocks reading; false after Close.
+func (c *Conn) enter() bool {
+	c.reading.Lock()
+	if c.Closed() {
+		c.reading.Unlock()
+		return false
+	}
+	return true
 }
 
 func (c *Conn) closeLocked() {
@@ -253,6 +265,8 @@ func (c *Conn) finish(err error) {
 	}
 	half, ok := inner.(interface{ CloseWrite() error })
 	if ok && err == nil && half.CloseWrite() == nil {
+		c.reading.Lock() // the Reader has to go first: a new deadline would hold it
+		defer c.reading.Unlock()
 		_ = inner.SetReadDeadline(time.Now().Add(closeLinger))
 		_, _ = io.CopyN(io.Discard, inner, drainMax)
 	}

@@ -135,7 +135,11 @@ func (r *Reader) read(p []byte) (int, error) {
 	if err := r.arm(); err != nil {
 		return 0, err
 	}
+	if !r.out.enter() {
+		return 0, net.ErrClosed
+	}
 	n, err := r.src.Read(p)
+	r.out.reading.Unlock()
 	r.Bytes += uint64(n)
 	return n, err
 }

@@ -172,6 +172,22 @@ func TestConn_CloseLetsABusyPeerReadTheLastPacket(t *testing.T) {
 	}
 }
 
+// The one who reads must not be held up by that: a takeover waits for it.
+func TestConn_CloseEndsTheReaderAtOnce(t *testing.T) {
+	r, _ := reader(t, 100)
+	ended := make(chan time.Time, 1)
+	go func() {
+		_, _, _ = r.Next(func(byte) bool { return true })
+		ended <- time.Now()
+	}()
+	time.Sleep(closeFlush) // it reads
+	start := time.Now()
+	r.out.Close()
+	if d := (<-ended).Sub(start); d >= closeLinger {
+		t.Errorf("the reader ended after %v", d)
+	}
+}
+
 func TestConn_CloseDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 	var writer sync.WaitGroup
 	c, _ := pair(t, Options{Limit: 256 << 10, Writer: &writer})
