@@ -43,11 +43,14 @@ http: {data_plane: {bind: off}, control: {bind: "127.0.0.1:%d"}, metrics: {bind:
 	return l
 }
 
-// thing enrols a device and gives the folder of its files.
-func (l *lan) thing(name string) string {
+// endpoint is what `--endpoint-url` takes.
+func (l *lan) endpoint() string { return fmt.Sprintf("http://127.0.0.1:%d", l.control) }
+
+// enrol makes a thing and gives the folder of its files.
+func (l *lan) enrol(name string, more ...string) string {
 	l.t.Helper()
 	folder := filepath.Join(l.dir, name)
-	l.do("thing", "create", name, "--out", folder)
+	l.do(append([]string{"thing", "create", name, "--out", folder}, more...)...)
 	return folder
 }
 
@@ -55,7 +58,7 @@ func (l *lan) thing(name string) string {
 func (l *lan) switched(app []string, thing, word string) <-chan string {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	l.t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, app[0], append(app[1:], thing, word, fmt.Sprintf("http://127.0.0.1:%d", l.control))...)
+	cmd := exec.CommandContext(ctx, app[0], append(app[1:], thing, word, l.endpoint())...)
 	cmd.Dir = l.examples
 	cmd.Env = append(append(os.Environ(), "PATH=/usr/bin:"+os.Getenv("PATH")), l.keys...)
 	done := make(chan string, 1)
@@ -109,7 +112,7 @@ func TestExamples_ALampFollowsItsShadow(t *testing.T) {
 // followed plays one lamp and two apps.
 func (l *lan) followed(t *testing.T, name string, lamp lamp, app, away []string) {
 	thing := "lamp-" + name
-	command := lamp(thing, l.thing(thing))
+	command := lamp(thing, l.enrol(thing))
 	says := func(p *gwtest.Process, text string) {
 		t.Helper()
 		gwtest.Eventually(t, name+" says: "+text, func() bool { return strings.Contains(p.Output(), text) })

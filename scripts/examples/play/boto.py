@@ -1,0 +1,36 @@
+"""boto3 in the play."""
+import json
+import sys
+
+import boto3
+from botocore.exceptions import ClientError
+
+client = boto3.client("iot-data", endpoint_url=sys.argv[1])
+
+
+def ask(operation, **arguments):
+    answer = getattr(client, operation)(**arguments)
+    answer.pop("ResponseMetadata")
+    return json.load(answer["payload"]) if "payload" in answer else answer
+
+
+def key(args):
+    named = {"shadowName": args["shadow"]} if args.get("shadow") else {}
+    return {"thingName": args["thing"], **named}
+
+
+commands = {
+    "get": lambda a: ask("get_thing_shadow", **key(a)),
+    "update": lambda a: ask("update_thing_shadow", **key(a), payload=json.dumps(a["body"])),
+    "delete": lambda a: ask("delete_thing_shadow", **key(a)),
+    "list": lambda a: ask("list_named_shadows_for_thing", thingName=a["thing"]),
+    "publish": lambda a: ask("publish", topic=a["topic"], payload=a["payload"].encode(), retain=a.get("retain", False), qos=1),
+}
+for line in sys.stdin:
+    args = json.loads(line)
+    answer = {"answer": args["op"]}
+    try:
+        answer["value"] = commands[args["op"]](args)
+    except ClientError as err:
+        answer.update(error=err.response["Error"]["Code"], why=str(err))
+    print(json.dumps(answer, default=str), flush=True)

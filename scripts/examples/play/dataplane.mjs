@@ -1,0 +1,18 @@
+// The AWS SDK for JavaScript v3 in the play.
+import * as iot from '@aws-sdk/client-iot-data-plane';
+import { serve } from './line.mjs';
+
+const client = new iot.IoTDataPlaneClient({ endpoint: process.argv[2] });
+const ask = async (command, input) => {
+  const { payload, ...output } = await client.send(new iot[`${command}Command`](input));
+  return payload ? JSON.parse(new TextDecoder().decode(payload)) : output;
+};
+const key = ({ thing, shadow }) => ({ thingName: thing, shadowName: shadow || undefined });
+
+serve({
+  get: (args) => ask('GetThingShadow', key(args)),
+  update: (args) => ask('UpdateThingShadow', { ...key(args), payload: JSON.stringify(args.body) }),
+  delete: (args) => ask('DeleteThingShadow', key(args)),
+  list: ({ thing }) => ask('ListNamedShadowsForThing', { thingName: thing }),
+  publish: ({ topic, payload, retain }) => ask('Publish', { topic, payload, retain, qos: 1 }),
+});
