@@ -45,7 +45,7 @@ var doors = map[string][]string{
 // pure rooms decide: no network, no files, no lock, no clock, no goroutine.
 var pure = []string{
 	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
-	"gateway/shadow/doc", "gateway/sigv4", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter",
+	"gateway/shadow/doc", "gateway/sigv4", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "shadowsync/pace",
 }
 
 // impure is what a pure room may not import from the standard library.
@@ -89,7 +89,8 @@ var arrows = map[string][]string{
 	"drivers/filter":             {},
 	"drivers/sampler":            {"drivers", "drivers/filter", "gateway/clock", "gateway/metrics"},
 	"shadowsync/selection":       {"gateway/iot", "shadowsync"},
-	"shadowsync":                 {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "gateway/ids"},
+	"shadowsync":                 {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "gateway/ids", "shadowsync/pace"},
+	"shadowsync/pace":            {},
 }
 
 // testOnly may be imported by tests alone.

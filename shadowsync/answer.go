@@ -22,9 +22,10 @@ type Answer struct {
 	Code   int
 	Reason string
 	// Doc is the whole document, when the answer has it; Previous is the
-	// version before it, 0 when it is a new one.
+	// version before it, 0 when it is a new one, and Before that document.
 	Doc      Doc
 	Previous int64
+	Before   Doc
 }
 
 // ParseAnswer reads a message from the topic r. What is no answer that sync
@@ -49,7 +50,9 @@ func ParseAnswer(r topic.Reserved, payload []byte) (Answer, error) {
 	case a.Kind == topic.Documents:
 		current := body.Get("current")
 		a.Version = integer(current.Get("version"))
-		a.Previous = integer(body.Get("previous", "version"))
+		before := body.Get("previous")
+		a.Previous = integer(before.Get("version"))
+		a.Before = UpstreamDoc(before.Get("state"), before.Get("metadata"), a.Previous)
 		a.Doc = UpstreamDoc(current.Get("state"), current.Get("metadata"), a.Version)
 	case a.Op == topic.Get:
 		a.Doc = UpstreamDoc(body.Get("state"), body.Get("metadata"), a.Version)

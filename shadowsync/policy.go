@@ -1,6 +1,10 @@
 package shadowsync
 
-import "time"
+import (
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/shadow/doc"
+)
 
 // Direction says which side a sync may write to.
 type Direction uint8
@@ -70,6 +74,18 @@ func (p Policy) winner(section string) Winner {
 		return p.Desired
 	}
 	return p.Reported
+}
+
+// untimed is the winner at a place where no time of an edit is known.
+func (p Policy) untimed(path doc.Path) Winner {
+	w := p.winner(path[0])
+	switch {
+	case path[0] == desired && len(path) > 1 && !p.writable(path[1]):
+		return LocalWins
+	case w == Latest:
+		return settled(path[0])
+	}
+	return w
 }
 
 // settled is the default winner of a section: the device owns reported.

@@ -13,7 +13,8 @@ import (
 // news of what others did.
 func (s *step) answer(a Answer) {
 	push := s.Record.Push
-	waits := s.Phase == Idle || s.Phase == Getting || s.Phase == Pushing
+	s.trace(a)
+	waits := s.Phase == Idle || s.Phase == Getting || s.Phase == Pushing || s.Phase == Reading
 	switch {
 	case push != nil && a.Token == push.Token && waits:
 		s.outcome(a)
@@ -214,6 +215,7 @@ func (s *step) judge() {
 	p, u := s.Record.Push, s.Upstream
 	switch {
 	case s.Record.Upstream != s.policy.Upstream: // somebody else's document
+	case p.Delete && u.Exists && s.traced():
 	case p.Delete:
 		if !u.Exists || u.Version != p.Version && !anyLeft(p.Changes, u.State) {
 			s.deletedEarlier()
@@ -223,19 +225,75 @@ func (s *step) judge() {
 		s.send()
 		return
 	case u.Exists && p.Version > 0 && u.Version == p.Version:
+	case s.verdict == done:
+		s.learn()
+	case s.verdict == undone:
 	case s.policy.Marker && u.marks.Get(s.policy.Gateway).Exists():
 		if integer(u.marks.Get(s.policy.Gateway)) == int64(p.Seq) {
 			s.learn()
 		}
 	case s.refused && s.recalls(): // upstream would have repeated itself
+	case u.Exists && s.traced(): // others made every version since
 	case u.Exists && shows(p.Changes, u.State, !s.refused):
 		s.learn()
 	case s.refused:
-	default:
-		s.assume()
+	default: // what stands here decides
+		s.Phase = Reading
+		s.emit(Read{})
+		return
 	}
 	s.drop()
 }
+
+// verdict is what the messages of upstream prove about the push on record.
+type verdict uint8
+
+const (
+	unproven verdict = iota
+	done             // it made the version that it asked for
+	undone           // another write made that version
+)
+
+// trace learns from news of upstream what became of the push on record. An
+// update names the version it follows, so it can only have made the next one:
+// whoever made that decides. A delete and the update of a new shadow name none:
+// of them it proves something that others made every version since.
+func (s *step) trace(a Answer) {
+	p := s.Record.Push
+	if p == nil || a.Kind == topic.Rejected || a.Token == p.Token {
+		return
+	}
+	switch {
+	case a.Kind == topic.Documents && a.Version == s.traceEnd+1 && (a.Previous == s.traceEnd || a.Previous == 0):
+		s.traceEnd = a.Version
+	case a.Op == topic.Delete && a.Version == s.traceEnd:
+		s.traceEnd++
+	}
+	if p.Version == 0 || p.Delete || s.verdict != unproven {
+		return
+	}
+	next := p.Version + 1
+	switch {
+	case a.Op == topic.Delete && a.Version == p.Version, a.Op == topic.Update && a.Version == next:
+		s.verdict = undone
+	case a.Op == topic.Get && a.Version == next:
+		s.verdict = seenIn(a.Doc, p)
+	case a.Kind == topic.Documents && a.Previous == next:
+		s.verdict = seenIn(a.Before, p)
+	}
+}
+
+// seenIn is what the document proves that has the version p would have made.
+func seenIn(d Doc, p *Push) verdict {
+	if shows(p.Changes, d.State, true) {
+		return done
+	}
+	return undone
+}
+
+// traced reports whether the document of upstream came to be by writes that
+// were all seen, and were all of others.
+func (s *step) traced() bool { return s.Upstream.Version == s.traceEnd }
 
 func (s *step) learn() {
 	s.Record.Base = apply(s.Record.Base, s.Record.Push.Learn)
@@ -248,19 +306,48 @@ func (s *step) deletedEarlier() {
 
 // assume decides leaf by leaf without evidence: a leaf that still has its old
 // value was not written; any other is taken as written by us and overwritten
-// since, so that the newer upstream value wins (rule 4).
+// since, so that the newer upstream value wins (rule 4). A leaf that was not
+// there before and is not there now may never have come, or have come and been
+// removed by somebody who saw it: that is a conflict, and the policy decides.
 func (s *step) assume() {
 	s.count(Ambiguous)
 	before, after := sides(s.Record.Push.Changes)
 	for _, leaf := range leavesOf(before, after) {
-		if s.Upstream.State.Get(leaf...).EqualFloat(before.Get(leaf...)) {
+		v := after.Get(leaf...)
+		if s.Upstream.State.Get(leaf...).EqualFloat(before.Get(leaf...)) && !s.perhapsRemoved(leaf, before, v) {
 			continue
 		}
-		if v := after.Get(leaf...); v.Exists() || s.Record.Base.Get(leaf...).Kind() != doc.Object {
+		if v.Exists() || s.Record.Base.Get(leaf...).Kind() != doc.Object {
 			s.Record.Base = s.Record.Base.With(v, leaf...)
 		}
 	}
 	s.Record.Base = s.Record.Base.Canonical()
+}
+
+// perhapsRemoved reports whether the new leaf v, which still stands here and
+// not upstream, counts as removed there.
+func (s *step) perhapsRemoved(leaf doc.Path, before, v doc.Value) bool {
+	switch {
+	case !v.Exists() || !s.Local.State.Get(leaf...).EqualFloat(v) || s.policy.Direction != Both:
+		return false
+	case before.Get(leaf...).Exists() || stands(before, s.Upstream.State, leaf):
+		return false
+	}
+	c := Conflict{Path: leaf, Local: v, Winner: s.policy.untimed(leaf)}
+	s.report([]Conflict{c}, false)
+	return c.Winner == CloudWins
+}
+
+// stands reports whether state still has the old value in whose place an object
+// with the leaf was to come.
+func stands(before, state doc.Value, leaf doc.Path) bool {
+	for n := 1; n < len(leaf); n++ {
+		old := before.Get(leaf[:n]...)
+		if old.Exists() && old.Kind() != doc.Object {
+			return state.Get(leaf[:n]...).EqualFloat(old)
+		}
+	}
+	return false
 }
 
 // sides gives the old and the new values of changes as documents.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync/pace"
 )
 
 // renewEvery is the least time between two calls of Config.Renew.
@@ -45,8 +46,8 @@ type owner struct {
 	outbox  []outgoing // wait for the pace
 	jobs    []job      // wait for a worker
 	active  int        // shadows in a sync
-	pace    Pace
-	offset  Offset
+	pace    pace.Pace
+	offset  pace.Offset
 	online  bool
 	seq     uint64
 	order   uint64
@@ -111,7 +112,7 @@ func (s *Syncer) work(ctx context.Context, jobs <-chan job) {
 func (s *Syncer) newOwner(ctx context.Context) *owner {
 	o := &owner{
 		Syncer: s, ctx: ctx, shadows: make(map[iot.ShadowKey]*tracked), counts: make(map[string]int),
-		pace: Pace{Every: time.Duration(float64(time.Second) / s.cfg.MaxPerSecond)},
+		pace: pace.Pace{Every: time.Duration(float64(time.Second) / s.cfg.MaxPerSecond)},
 		// Numbers of tokens start anywhere: they stay new even when the disk is
 		// replaced or an old backup comes back.
 		seq: uint64(s.src.Jitter(1 << 52)),
@@ -328,7 +329,7 @@ func (o *owner) load(t *tracked, e loadedRecord) {
 	if e.err != nil {
 		o.figures.disk.Inc(o.cfg.Uplink)
 		o.log.Error("sync record cannot be read; trying again", "thing", t.key.Thing, "shadow", t.key.Shadow, "err", e.err)
-		o.alarmAt(t, o.clk.Now().Add(delayFirst))
+		o.alarmAt(t, o.clk.Now().Add(pace.DelayFirst))
 		return
 	}
 	state, err := Restore(e.record)

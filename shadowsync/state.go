@@ -93,6 +93,8 @@ type State struct {
 	seen     int64     // newest upstream version heard of
 	seenAt   time.Time // when
 	first    bool      // no merge yet since going online
+	traceEnd int64     // others made every version from the push on record up to this one
+	verdict  verdict   // on the push on record
 	logged   []Conflict
 }
 
@@ -111,7 +113,11 @@ func (b Block) holds(local, upstream Doc) bool {
 // there is none. On error the State knows nothing, and works.
 func Restore(stored []byte) (State, error) {
 	r, err := Decode(stored)
-	return State{Record: r, saved: string(stored)}, err
+	s := State{Record: r, saved: string(stored)}
+	if r.Push != nil {
+		s.traceEnd = r.Push.Version
+	}
+	return s, err
 }
 
 // Wants reports whether the shadow waits for a Turn.

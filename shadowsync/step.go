@@ -5,6 +5,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync/pace"
 )
 
 // Step is what event e makes of s: the next state and what is to be done. It
@@ -164,6 +165,11 @@ func (s *step) read(local Doc) {
 		s.goOn()
 		return
 	}
+	if s.Record.Push != nil { // no evidence of its outcome
+		s.assume()
+		s.drop()
+		return
+	}
 	s.rebase()
 	s.plan()
 }
@@ -248,6 +254,7 @@ func (s *step) push(d decision) {
 		p.Version = s.Upstream.Version
 	}
 	s.Record.Push, s.refused = p, false
+	s.traceEnd, s.verdict = s.Upstream.Version, unproven
 	s.store(thenPush)
 }
 
@@ -408,7 +415,7 @@ func (s *step) failed() {
 	s.failures++
 	s.Phase, s.turn = Idle, false
 	s.Dirty = true
-	s.ReadyAt = s.at.Now.Add(Delay(s.failures, s.at.Jitter))
+	s.ReadyAt = s.at.Now.Add(pace.Delay(s.failures, s.at.Jitter))
 }
 
 // unsent: the request did not leave. A push that never will is no push.

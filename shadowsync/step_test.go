@@ -168,6 +168,9 @@ func TestStep_ALostAnswerIsFoundInTheDocument(t *testing.T) {
 		b.toPush(`{"reported":{"a":1,"b":1}}`, `{"reported":{"a":2,"b":2}}`)
 		b.give(Offline{}, Online{}, Turn{})
 		b.give(b.upstream(c.upstream, c.version))
+		if c.count != nil { // then what stands here has a say
+			b.give(b.local(`{"reported":{"a":2,"b":2}}`, 4))
+		}
 		if r := b.state.Record; r.Push != nil || r.Base.String() != c.base || c.count != nil && !b.has(c.count) {
 			t.Errorf("%s: base %s, want %s; effects %v", name, r.Base, c.base, b.effects)
 		}
@@ -366,38 +369,6 @@ func TestStep_AnyOrderOfEventsIsSurvived(t *testing.T) {
 	}
 }
 
-func TestDelay_DoublesFromOneSecondToSixty(t *testing.T) {
-	for failures, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 6: 32 * time.Second, 7: time.Minute, 1000: time.Minute} {
-		if got := Delay(failures, 0.9999999); got > want || got < want*99/100 {
-			t.Errorf("after %d failures %v, want just below %v", failures, got, want)
-		}
-	}
-	if Delay(5, 0) != 0 {
-		t.Error("jitter is full: it begins at 0")
-	}
-}
-
-func TestOffset_AJumpDuringAnOutageIsDoubtful(t *testing.T) {
-	now := time.Unix(1000, 0)
-	var o Offset
-	if !o.Doubtful() {
-		t.Error("nothing measured is not certain")
-	}
-	o = o.Connect().Measure(now.Add(2*time.Second), now, true)
-	if o.Doubtful() || o.Amount() != 2*time.Second {
-		t.Errorf("doubtful %v, amount %v", o.Doubtful(), o.Amount())
-	}
-	if o.Connect().Measure(now.Add(4*time.Second), now, true).Doubtful() {
-		t.Error("2 s more are no jump")
-	}
-	if !o.Connect().Measure(now.Add(time.Minute), now, true).Doubtful() {
-		t.Error("a minute more is a jump")
-	}
-	if !(Offset{}).Connect().Measure(now, now, false).Doubtful() {
-		t.Error("a clock that was never set is in doubt")
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	f.Add((Record{Upstream: "u", Both: true, Cloud: 3, Push: &Push{Token: "t", Changes: []Change{{Path: doc.Path{"desired", "a"}, New: doc.IntValue(1)}}}}).Encode())
 	f.Fuzz(func(t *testing.T, stored []byte) {
@@ -455,7 +426,7 @@ func TestStep_ANewShadowIsRepeatedOnlyOverNothing(t *testing.T) {
 // What decides must not act: no network, no disk, no lock, no clock, no
 // goroutine.
 func TestCore_IsPure(t *testing.T) {
-	for _, name := range []string{"document.go", "merge.go", "policy.go", "decide.go", "record.go", "state.go", "step.go", "resolve.go", "answer.go", "pace.go", "offset.go"} {
+	for _, name := range []string{"document.go", "merge.go", "policy.go", "decide.go", "record.go", "state.go", "step.go", "resolve.go", "answer.go"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/pace"
 )
 
 // gateway is a local store and the sync of one shadow.
@@ -24,10 +25,11 @@ type gateway struct {
 	recordWrites int
 
 	// The process.
+	was      shadowsync.State // before the last step
 	alive    bool
 	life     int // counts starts
 	state    shadowsync.State
-	pace     shadowsync.Pace
+	pace     pace.Pace
 	seq      uint64
 	skew     time.Duration
 	offset   time.Duration
@@ -64,7 +66,7 @@ func (g *gateway) start() {
 	if g.state, err = shadowsync.Restore(g.record); err != nil {
 		g.w.violate("record does not read back: %v", err)
 	}
-	g.pace = shadowsync.Pace{Every: 100 * time.Millisecond}
+	g.pace = pace.Pace{Every: 100 * time.Millisecond}
 	g.seq = g.w.rand.Uint64N(1 << 40)
 	g.measured = false
 	if g.w.o.Mutation == PushForgotten {
@@ -110,6 +112,7 @@ func (g *gateway) happen(e shadowsync.Event) {
 		return
 	}
 	before := g.state
+	g.was = before
 	at := g.moment()
 	var effects []shadowsync.Effect
 	g.state, effects = shadowsync.Step(before, e, g.policy, at)
@@ -174,6 +177,7 @@ func (g *gateway) figure(name shadowsync.Counter) {
 		g.w.result.Races++
 	case shadowsync.Ambiguous:
 		g.w.result.Ambiguous++
+		g.w.ledger.assume(g.was.Record.Push.Changes)
 	}
 }
 
@@ -277,6 +281,7 @@ func (g *gateway) hear(m message) {
 	g.measure(a.Time)
 	if g.unknowable(a, m) {
 		g.w.result.Ambiguous++
+		g.w.ledger.assume(g.state.Record.Push.Changes)
 	}
 	if g.w.o.Mutation == SameTokenForAll && g.state.Record.Push != nil && m.op != topic.Get && m.answer == topic.Accepted {
 		a.Token = g.state.Record.Push.Token

@@ -25,9 +25,10 @@ type ledger struct {
 	removals map[string]map[string][]int64
 	// deletes has, for each side, the deletes of the whole shadow.
 	deletes map[string][]int64
-	lost    map[int64]bool // lost in a conflict that was reported
-	revived map[int64]bool // came back as part of a newer object
-	excused map[int64]bool // lost in a race that upstream gives no means against
+	lost    map[int64]bool  // lost in a conflict that was reported
+	revived map[int64]bool  // came back as part of a newer object
+	excused map[int64]bool  // lost in a race that upstream gives no means against
+	assumed map[string]bool // places of pushes whose outcome nobody could know
 }
 
 func newLedger(w *World) *ledger {
@@ -35,7 +36,7 @@ func newLedger(w *World) *ledger {
 		w: w, parents: make(map[int64][]int64), places: make(map[int64]string),
 		stands: make(map[string]map[string]int64), removals: make(map[string]map[string][]int64),
 		deletes: make(map[string][]int64),
-		lost:    make(map[int64]bool), excused: make(map[int64]bool), revived: make(map[int64]bool),
+		lost:    make(map[int64]bool), excused: make(map[int64]bool), revived: make(map[int64]bool), assumed: make(map[string]bool),
 	}
 }
 
@@ -169,8 +170,13 @@ func (l *ledger) synced(side, source string, before, after doc.Value, whole bool
 			}
 		}
 		ids := l.removedBy(stands[p], candidates)
-		if len(ids) == 0 {
-			l.older("I2: on %s at %s an older removal, or none, took %d away", side, p, stands[p])
+		switch {
+		case len(ids) > 0:
+		case l.lost[stands[p]] && l.doubtful(p): // perhaps removed, reported as a conflict, and decided
+			delete(next, p)
+			continue
+		default:
+			l.older(p, "I2: on %s at %s an older removal, or none, took %d away", side, p, stands[p])
 			continue
 		}
 		removals[p] = append(removals[p], ids...)
@@ -182,12 +188,30 @@ func (l *ledger) synced(side, source string, before, after doc.Value, whole bool
 	}
 }
 
-// older reports a broken I2. After a push whose outcome was never learned it is
-// counted only: that is the price of rule 4 of shadow-sync.md 2.4. So it is
-// after an upstream began anew and got as far as it had been before anybody
-// looked.
-func (l *ledger) older(format string, args ...any) {
-	if l.w.result.Ambiguous > 0 || l.w.begun {
+// assume marks the places of a push whose outcome cannot be known (shadow-sync.md
+// 2.4 rule 4): what was new there may have been removed by somebody who saw it.
+// Where the policy then lets the local side win, it may be the older one.
+func (l *ledger) assume(changes []shadowsync.Change) {
+	for _, c := range changes {
+		l.assumed["/"+strings.Join(c.Path, "/")] = true
+	}
+}
+
+// doubtful reports whether a place is at, above or below one of an assumed push.
+func (l *ledger) doubtful(place string) bool {
+	for p := range l.assumed {
+		if related(p, place) {
+			return true
+		}
+	}
+	return false
+}
+
+// older reports a broken I2. At the places of a push whose outcome could not be
+// known it is counted only. So it is after an upstream began anew and got as far
+// as it had been before anybody looked.
+func (l *ledger) older(place, format string, args ...any) {
+	if l.doubtful(place) || l.w.begun {
 		l.w.result.Tolerated++
 		return
 	}
@@ -202,7 +226,7 @@ func (l *ledger) set(side, p string, id, was int64, then, now map[string]doc.Val
 	case l.partOfNewer(was, p, then, now, gone):
 		l.revived[id] = true
 	default:
-		l.older("I2: on %s at %s the older %d replaced %d", side, p, id, was)
+		l.older(p, "I2: on %s at %s the older %d replaced %d", side, p, id, was)
 	}
 }
 
@@ -274,7 +298,7 @@ func (l *ledger) markAll(set map[int64]bool, v doc.Value) {
 // checkLost: every value stands in the end, or somebody who had seen it wrote
 // over it, or it lost a conflict that was reported (I3).
 func (l *ledger) checkLost() {
-	if !l.w.o.Unique || l.w.result.Ambiguous > 0 || l.w.begun {
+	if !l.w.o.Unique || l.w.begun {
 		return
 	}
 	fine := make(map[int64]bool)
@@ -285,7 +309,7 @@ func (l *ledger) checkLost() {
 	}
 	l.markAll(fine, l.w.cloud.view())
 	for _, id := range slices.Sorted(maps.Keys(l.places)) {
-		if !fine[id] && !l.lost[id] && !l.excused[id] {
+		if !fine[id] && !l.lost[id] && !l.excused[id] && !l.doubtful(l.places[id]) {
 			l.w.violate("I3: %d at %s vanished", id, l.places[id])
 		}
 	}

@@ -1,19 +1,21 @@
-package shadowsync
+// Package pace says when an uplink may be asked for the next thing, and how far
+// its clock is from ours. Both are values: it is pure.
+package pace
 
 import "time"
 
-// The back-off of shadow-sync.md 2.3.
+// The back-off of shadow-sync.md 2.3: the first delay, and the longest.
 const (
-	delayFirst = time.Second
-	delayMax   = 60 * time.Second
+	DelayFirst = time.Second
+	DelayMax   = 60 * time.Second
 )
 
 // Delay is how long to wait after so many failures in a row: full jitter below
 // 1 s doubling to 60 s. jitter is in [0, 1).
 func Delay(failures int, jitter float64) time.Duration {
-	limit := delayMax
+	limit := DelayMax
 	if failures < 7 {
-		limit = min(delayMax, delayFirst<<max(failures-1, 0))
+		limit = min(DelayMax, DelayFirst<<max(failures-1, 0))
 	}
 	return time.Duration(jitter * float64(limit))
 }

@@ -1,4 +1,4 @@
-package shadowsync
+package pace
 
 import "time"
 

@@ -1,0 +1,70 @@
+package shadowsync
+
+import (
+	"testing"
+
+	"github.com/tidehold/tidehold/gateway/topic"
+)
+
+// An update names the version it follows: who made the next one decides.
+func TestStep_WhoMadeTheNextVersionTellsWhatBecameOfAPush(t *testing.T) {
+	const applied, undone = `{"desired":{"x":1},"reported":{"a":1}}`, `{"reported":{"a":1}}`
+	for name, c := range map[string]struct {
+		news Answer
+		base string
+	}{
+		"accepted of somebody else":        {Answer{Op: topic.Update, Kind: topic.Accepted, Version: 6}, undone},
+		"document of somebody else":        {Answer{Op: topic.Update, Kind: topic.Documents, Version: 6, Previous: 5}, undone},
+		"delete by somebody else":          {Answer{Op: topic.Delete, Kind: topic.Accepted, Version: 5}, undone},
+		"shown as what was before":         {before(t, `{"desired":{"x":1},"reported":{"a":1}}`), applied},
+		"not shown as what was before":     {before(t, `{"desired":{"x":7},"reported":{"a":1}}`), undone},
+		"nobody said who made version six": {Answer{Op: topic.Update, Kind: topic.Accepted, Version: 7}, undone},
+	} {
+		b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"reported":{"a":1}}`)})
+		b.policy.Desired = LocalWins
+		b.toPush(`{"reported":{"a":1}}`, `{"desired":{"x":1},"reported":{"a":1}}`)
+		b.give(Offline{}, Online{}, c.news, Turn{})
+		b.give(b.upstream(`{"reported":{"a":1}}`, 8))
+		assumed := b.state.Phase == Reading
+		if want := name == "nobody said who made version six"; assumed != want {
+			t.Errorf("%s: had to be assumed: %v, want %v", name, assumed, want)
+		}
+		b.give(b.local(`{"desired":{"x":1},"reported":{"a":1}}`, 4))
+		if r := b.state.Record; r.Push != nil || r.Base.String() != c.base {
+			t.Errorf("%s: base %s, want %s", name, r.Base, c.base)
+		}
+	}
+}
+
+func before(t *testing.T, state string) Answer {
+	return Answer{Op: topic.Update, Kind: topic.Documents, Version: 7, Previous: 6, Before: UpstreamDoc(parse(t, state), parse(t, `{}`), 6)}
+}
+
+// Where nothing tells whether a new leaf never came or was removed again, it is
+// a conflict: the policy decides and both values are told.
+func TestStep_ALeafThatMayHaveBeenRemovedIsAConflict(t *testing.T) {
+	for _, winner := range []Winner{CloudWins, LocalWins} {
+		b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"reported":{"a":1}}`)})
+		b.policy.Desired = winner
+		b.toPush(`{"reported":{"a":1}}`, `{"desired":{"x":1},"reported":{"a":1}}`)
+		b.give(Offline{}, Online{}, Turn{})
+		b.give(b.upstream(`{"reported":{"a":1}}`, 8), b.local(`{"desired":{"x":1},"reported":{"a":1}}`, 4))
+		if b.state.Conflicts != 1 || b.state.Last != winner {
+			t.Errorf("%s: %d conflicts, winner %s", winner, b.state.Conflicts, b.state.Last)
+		}
+		if gone := b.state.Record.Base.Get("desired", "x").Exists(); gone != (winner == CloudWins) {
+			t.Errorf("%s: counts as removed upstream: %v", winner, gone)
+		}
+	}
+}
+
+// A newer local value of the leaf is not touched by what became of an older one.
+func TestStep_ANewerLocalValueIsNotRemovedByADoubt(t *testing.T) {
+	b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"reported":{"a":1}}`)})
+	b.toPush(`{"reported":{"a":1}}`, `{"desired":{"x":1},"reported":{"a":1}}`)
+	b.give(Offline{}, Online{}, Turn{})
+	b.give(b.upstream(`{"reported":{"a":1}}`, 8), b.local(`{"desired":{"x":2},"reported":{"a":1}}`, 5))
+	if b.state.Conflicts != 0 || b.state.Record.Base.Get("desired", "x").Exists() {
+		t.Errorf("%d conflicts, base %s; want the newer value on its way", b.state.Conflicts, b.state.Record.Base)
+	}
+}
