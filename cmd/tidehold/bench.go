@@ -101,6 +101,7 @@ func subjectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "subject", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			defer calmCollector()()
 			if profile != "" {
 				stop, err := profileInto(profile)
 				if err != nil {

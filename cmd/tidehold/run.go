@@ -33,6 +33,7 @@ func runCommand() *cobra.Command {
 
 // serve runs one gateway in the real world.
 func serve(ctx context.Context, cfg *config.Config, socket string) error {
+	defer calmCollector()()
 	log := logger(os.Stderr, cfg.Log)
 	env := realWorld(log)
 	env.Socket = socketPath(socket, cfg)

@@ -223,11 +223,23 @@ type Packer struct {
 	buf bytes.Buffer
 }
 
-// Pack gives the stored form of a plain body.
-func (p *Packer) Pack(body []byte) (stored []byte, enc int) {
-	if len(body) <= compressOver {
-		return body, encPlain
+// sampleBytes of a long body tell whether compressing all of it is worth it.
+const sampleBytes = 4 << 10
+
+// worth reports whether a body shrinks by a quarter, judged by a piece of its
+// middle. Compressing costs more time than everything else in a commit, which
+// is well spent on readings, and lost on pictures and on what is encrypted.
+func (p *Packer) worth(body []byte) bool {
+	if len(body) < 2*sampleBytes {
+		return true
 	}
+	from := (len(body) - sampleBytes) / 2
+	p.deflate(body[from : from+sampleBytes])
+	return p.buf.Len() < sampleBytes*3/4
+}
+
+// deflate leaves the compressed body in buf.
+func (p *Packer) deflate(body []byte) {
 	p.buf.Reset()
 	if p.w == nil {
 		p.w, _ = flate.NewWriter(&p.buf, flate.BestSpeed) // fails for bad levels only
@@ -236,7 +248,14 @@ func (p *Packer) Pack(body []byte) (stored []byte, enc int) {
 	}
 	p.w.Write(body) // a buffer takes everything
 	p.w.Close()
-	if p.buf.Len() >= len(body) {
+}
+
+// Pack gives the stored form of a plain body.
+func (p *Packer) Pack(body []byte) (stored []byte, enc int) {
+	if len(body) <= compressOver || !p.worth(body) {
+		return body, encPlain
+	}
+	if p.deflate(body); p.buf.Len() >= len(body) {
 		return body, encPlain
 	}
 	return bytes.Clone(p.buf.Bytes()), encFlate

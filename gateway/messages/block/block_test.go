@@ -3,6 +3,7 @@ package block
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -53,6 +54,45 @@ func TestBlock_ComesBackAsItWas(t *testing.T) {
 	dests, err := DecodeDests(EncodeDests(sampleBlock().Dests))
 	if err != nil || !reflect.DeepEqual(dests, sampleBlock().Dests) {
 		t.Errorf("shares %v, %v", dests, err)
+	}
+}
+
+// TestPack_CompressesWhatShrinksByAQuarter: time is spent where flash is saved.
+func TestPack_CompressesWhatShrinksByAQuarter(t *testing.T) {
+	noise := make([]byte, 64<<10)
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	readings := []byte(strings.Repeat(`{"temperature":21.5,"humidity":40.25,"ok":true}`, 1000))
+	for name, c := range map[string]struct {
+		body []byte
+		enc  int
+	}{
+		"noise": {noise, encPlain}, "readings": {readings, encFlate},
+		"short noise": {noise[:2000], encPlain}, "short readings": {readings[:2000], encFlate},
+	} {
+		var p Packer
+		stored, enc := p.Pack(c.body)
+		if enc != c.enc {
+			t.Errorf("%s: encoding %d, want %d", name, enc, c.enc)
+		}
+		if got, err := unpack(stored, enc); err != nil || !bytes.Equal(got, c.body) {
+			t.Errorf("%s: does not come back, %v", name, err)
+		}
+	}
+}
+
+// BenchmarkPack packs a block of 500 messages.
+func BenchmarkPack(b *testing.B) {
+	noise := make([]byte, 128<<10)
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	for name, body := range map[string][]byte{"noise": noise, "readings": []byte(strings.Repeat(`{"temperature":21.5,"humidity":40.25,"ok":true}`, 2788))} {
+		b.Run(name, func(b *testing.B) {
+			var p Packer
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Pack(body)
+			}
+		})
 	}
 }
 
