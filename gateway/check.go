@@ -5,8 +5,10 @@ import (
 	"github.com/tidehold/tidehold/drivers/output"
 	"github.com/tidehold/tidehold/drivers/sim"
 	"github.com/tidehold/tidehold/gateway/config"
+	"github.com/tidehold/tidehold/gateway/function"
 	"github.com/tidehold/tidehold/gateway/policy"
 	"github.com/tidehold/tidehold/gateway/rules"
+	"github.com/tidehold/tidehold/gateway/rules/role"
 )
 
 // CheckOptions lets the rooms that will use a configuration look at it when it
@@ -14,7 +16,11 @@ import (
 func CheckOptions(parts config.Parts) config.Options {
 	return config.Options{
 		Parts: parts, Actions: rules.Kinds(),
-		CheckRule: func(r config.Rule) error { return rules.Check(ruleOf(r)) },
+		CheckRule: checkRule, CheckFunction: func(f config.Function) error { return function.Check(functionOf(f)) },
+		CheckRole: func(r config.Role) error {
+			_, err := role.Parse(r.Name, []byte(r.Document))
+			return err
+		},
 		CheckPolicy: func(document string) (doubts []string, err error) {
 			parsed, err := policy.Parse([]byte(document))
 			if err != nil {
@@ -23,13 +29,5 @@ func CheckOptions(parts config.Parts) config.Options {
 			return parsed.Lint(), nil
 		},
 		CheckSimulated: sim.CheckSensor, CheckInput: input.Check, CheckOutput: output.Check,
-	}
-}
-
-// ruleOf translates an entry of `rules`.
-func ruleOf(r config.Rule) rules.Rule {
-	return rules.Rule{
-		Name: r.Name, SQL: r.SQL, Version: r.AWSIoTSQLVersion, Description: r.Description, Disabled: r.Disabled,
-		Actions: r.Actions, ErrorAction: r.ErrorAction,
 	}
 }

@@ -154,9 +154,14 @@ func (h *house) PublishHTTP(ctx context.Context, m iot.Message) error {
 }
 
 // Forward stores a message of a rule for an upstream, under its topic there.
-func (h *house) Forward(ctx context.Context, uplink string, m iot.Message) error {
+func (h *house) Forward(ctx context.Context, uplink, priority string, m iot.Message) error {
+	return untilStored(ctx, func(done func(error)) error { return h.spool.Forward(uplink, priority, m, done) })
+}
+
+// untilStored waits for what store begins.
+func untilStored(ctx context.Context, store func(done func(error)) error) error {
 	stored := make(chan error, 1)
-	if err := h.spool.Forward(uplink, m, func(err error) { stored <- err }); err != nil {
+	if err := store(func(err error) { stored <- err }); err != nil {
 		return err
 	}
 	select {

@@ -43,8 +43,8 @@ func (o operator) Version() any {
 // SpoolStats is `tidehold spool stats`.
 func (o operator) SpoolStats() any { return o.g.rooms.spool.Stats() }
 
-// Rules are the rules as configured.
-func (o operator) Rules() any { return o.g.rooms.rules.Rules() }
+// Rules are all rules, each with how it does.
+func (o operator) Rules() any { return o.g.rooms.rules.Book() }
 
 // SyncStatus is the state of every synchronised shadow, by uplink.
 func (o operator) SyncStatus() any {

@@ -6,7 +6,9 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/broker"
 	"github.com/tidehold/tidehold/gateway/console"
+	"github.com/tidehold/tidehold/gateway/function"
 	"github.com/tidehold/tidehold/gateway/httpapi"
+	"github.com/tidehold/tidehold/gateway/httpapi/control"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/messages"
 	"github.com/tidehold/tidehold/gateway/metrics"
@@ -21,19 +23,21 @@ import (
 
 // rooms is the built house.
 type rooms struct {
-	files    *files
-	keeper   *local.Keeper
-	registry *registry.Registry
-	messages *messages.Log
-	spool    *telemetry.Spool
-	shadows  *shadow.Service
-	rules    *rules.Engine
-	sessions *session.Keeper
-	broker   *broker.Broker
-	uplinks  []*uplinkRoom
-	drivers  *hardware
-	http     *httpapi.Server
-	health   *herald
+	files     *files
+	keeper    *local.Keeper
+	registry  *registry.Registry
+	messages  *messages.Log
+	spool     *telemetry.Spool
+	shadows   *shadow.Service
+	functions *function.Runner
+	rules     *rules.Engine
+	sessions  *session.Keeper
+	broker    *broker.Broker
+	uplinks   []*uplinkRoom
+	drivers   *hardware
+	http      *httpapi.Server
+	control   *control.Handler
+	health    *herald
 }
 
 // build makes every room, in the order in which they need each other, and
@@ -68,9 +72,12 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 	if err := r.shadows.Load(ctx); err != nil {
 		return nil, err
 	}
+	if r.functions, err = function.New(function.Config{Functions: functionsOf(g.cfg), Dial: g.env.Dial}, g.metrics, g.log); err != nil {
+		return nil, err
+	}
 	if r.rules, err = rules.New(g.rulesConfig(), rules.Deps{
-		Publisher: h, Shadows: r.shadows, Forwarder: h, State: f.state, Tables: f.tables, Dial: g.env.Dial,
-		Clock: g.env.Clock, IDs: g.ids, Metrics: g.metrics, Log: g.log,
+		Publisher: h, Shadows: r.shadows, Forwarder: h, Devices: outlets{h}, Functions: r.functions, Upstream: g.basicIngest(r.spool),
+		Registry: records{r}, State: f.state, Tables: f.tables, Dial: g.env.Dial, Clock: g.env.Clock, IDs: g.ids, Metrics: g.metrics, Log: g.log,
 	}); err != nil {
 		return nil, err
 	}
@@ -104,12 +111,13 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 // opened degrades its component; the operator's socket too.
 func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error {
 	o := operator{g}
+	r.control = g.newControl(r, k)
 	r.http = httpapi.New(httpapi.Config{
 		Socket: g.env.Socket, Control: string(g.cfg.HTTP.Control), Metrics: string(g.cfg.HTTP.Metrics), Listen: g.env.Listen,
 		DataPlane:    string(g.cfg.HTTP.DataPlane),
 		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: admit(r.registry)}),
 	}, httpapi.Services{
-		Shadows: r.shadows, Uplinks: o, Sim: o, Publisher: h, Operator: o, Keys: k, Control: g.newControl(r, k), Root: r.keeper.RootPEM,
+		Shadows: r.shadows, Uplinks: o, Sim: o, Publisher: h, Operator: o, Rules: ruleDesk{r.rules}, Keys: k, Control: r.control, Root: r.keeper.RootPEM,
 		Console: console.Handler(), Metrics: g.metrics.Handler(),
 	}, g.metrics, g.log)
 	state, err := metrics.OK, r.http.Listen(ctx)
@@ -142,19 +150,6 @@ func (g *Gateway) shadowConfig() shadow.Config {
 		Limits:      doc.Limits{MaxBytes: c.MaxBytes, MaxDepth: c.MaxDepth},
 		MaxInFlight: c.MaxInFlight, MaxRate: c.MaxRate, RequireThing: c.RequireThing,
 	}
-}
-
-func (g *Gateway) rulesConfig() rules.Config {
-	cfg := rules.Config{
-		Region: g.cfg.Gateway.AWS.Region, Account: g.cfg.Gateway.AWS.AccountID, Dir: g.cfg.Storage.Dir, Keys: make(map[string][]string),
-	}
-	for _, t := range g.cfg.Tables {
-		cfg.Keys[t.Name] = t.Key
-	}
-	for _, r := range g.cfg.Rules {
-		cfg.Rules = append(cfg.Rules, ruleOf(r))
-	}
-	return cfg
 }
 
 // messagesConfig bounds the message log by the file and by its file system.

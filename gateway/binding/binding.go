@@ -140,6 +140,19 @@ func (b *Binding) Command(m iot.Message) bool {
 	return taken
 }
 
+// Drive sets an output in the name of who, as Table.Drive says; nil means that
+// the wish waits for the output, which may still refuse it.
+func (b *Binding) Drive(output, command, who string, payload []byte) error {
+	var err error
+	b.note(func() {
+		var w drivers.Wish
+		if w, err = b.table.Drive(output, command, who, payload); err == nil {
+			b.want(w)
+		}
+	})
+	return err
+}
+
 func (b *Binding) note(f func()) {
 	b.mu.Lock()
 	f()

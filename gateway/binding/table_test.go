@@ -287,3 +287,27 @@ func TestFlat_IsValidJSONWithTheTimeFirst(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestDrive_ReadsCommandsAndPayloadsOfRules(t *testing.T) {
+	table, err := NewTable([]Part{{Name: "fan", Kind: Output, Target: drivers.Target{Thing: "fan-1"}}, {Name: "climate", Target: drivers.Target{Thing: "c"}}}, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		part, command, payload string
+		on                     bool
+		code                   iot.Code
+	}{
+		{"fan", "", "true", true, 0}, {"fan", "set", `{"on":false}`, false, 0}, {"fan", "", `"on"`, true, 0}, {"fan", "", " off ", false, 0},
+		{"fan", "on", "anything", true, 0}, {"fan", "off", "", false, 0},
+		{"fan", "", "1", false, iot.InvalidRequest}, {"fan", "", `{"off":true}`, false, iot.InvalidRequest}, {"fan", "toggle", "true", false, iot.InvalidRequest},
+		{"climate", "on", "", false, iot.NotFound}, {"moon", "on", "", false, iot.NotFound},
+	} {
+		w, err := table.Drive(c.part, c.command, "rule/r", []byte(c.payload))
+		if failed := err != nil; failed != (c.code != 0) || failed && iot.CodeOf(err) != c.code {
+			t.Errorf("%+v: %v", c, err)
+		} else if !failed && (w.On != c.on || w.Part != c.part || w.Cause != "rule/r" || w.Invalid) {
+			t.Errorf("%+v: %+v", c, w)
+		}
+	}
+}

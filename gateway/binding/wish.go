@@ -141,3 +141,44 @@ func (t *Table) Command(thing iot.ThingName, output string, payload []byte) (dri
 	}
 	return parseWish(output, command.On, "command"), true
 }
+
+// Drive reads what a rule wants of an output: command is on, off, or empty for
+// what the payload says: true, false, "on", "off", or an object with `on`. An
+// unknown output is NotFound, anything else InvalidRequest.
+func (t *Table) Drive(output, command, who string, payload []byte) (drivers.Wish, error) {
+	b := t.parts[output]
+	if b == nil || b.Kind != Output {
+		return drivers.Wish{}, iot.Errorf(iot.NotFound, "there is no output %q", output)
+	}
+	w := drivers.Wish{Part: output, Cause: who}
+	switch command {
+	case "on", "off":
+		w.On = command == "on"
+		return w, nil
+	case "", "set":
+		on, ok := level(payload)
+		if !ok {
+			return w, iot.Errorf(iot.InvalidRequest, `output %q: want true, false, "on", "off" or {"on":true}, not %.80q`, output, payload)
+		}
+		w.On = on
+		return w, nil
+	}
+	return w, iot.Errorf(iot.InvalidRequest, "output %q: command %q: want on, off or set", output, command)
+}
+
+// level reads a level from JSON or from a bare word.
+func level(payload []byte) (on, ok bool) {
+	var object struct {
+		On json.RawMessage `json:"on"`
+	}
+	if json.Unmarshal(payload, &object) == nil && object.On != nil {
+		payload = object.On
+	}
+	switch string(bytes.Trim(bytes.TrimSpace(payload), `"`)) {
+	case "true", "on":
+		return true, true
+	case "false", "off":
+		return false, true
+	}
+	return false, false
+}

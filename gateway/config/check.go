@@ -31,6 +31,7 @@ type bindSite struct {
 type sites struct {
 	listeners, policies, users, buses, sensors, inputs, outputs []site
 	things, rules, tables, classes, uplinks                     []site
+	roles, actions, functions                                   []site
 	binds                                                       []bindSite
 }
 
@@ -42,6 +43,7 @@ func (l *loader) checkNames() {
 	for what, list := range map[string][]site{
 		"listener": s.listeners, "policy": s.policies, "user": s.users, "bus": s.buses, "part": parts, "thing": s.things,
 		"rule": s.rules, "table": s.tables, "class": s.classes, "uplink": s.uplinks,
+		"role": s.roles, "action": s.actions, "function": s.functions,
 	} {
 		unique(what, list)
 	}

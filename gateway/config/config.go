@@ -39,6 +39,10 @@ type Config struct {
 	Things []Thing
 	Rules  []Rule
 	Tables []Table
+	// Roles, Actions and Functions are what the actions of rules work with.
+	Roles     []Role
+	Actions   []NamedAction
+	Functions []Function
 
 	Telemetry Telemetry
 	Uplinks   []Uplink

@@ -71,7 +71,11 @@ func TestBuiltInPolicies_HaveNothingToLint(t *testing.T) {
 func TestLoad_ChecksOfOtherRoomsAreListedAtTheirPlace(t *testing.T) {
 	opt := quiet()
 	opt.Parts = oneDriver{}
-	opt.CheckRule = func(r Rule) error { return errors.New("rule " + r.Name + " has no role") }
+	opt.CheckRule = func(c *Config, r Rule) ([]Doubt, error) {
+		return []Doubt{{"actions[0]", "may fail in " + string(c.Gateway.ID), "add it"}}, errors.New("rule " + r.Name + " has no role")
+	}
+	opt.CheckRole = func(r Role) error { return errors.New("role " + r.Name + " is malformed " + r.Document) }
+	opt.CheckFunction = func(f Function) error { return errors.New("function " + f.Name + " has no command") }
 	opt.CheckPolicy = func(document string) ([]string, error) {
 		return []string{"too wide"}, errors.New("malformed " + document)
 	}
@@ -92,6 +96,8 @@ inputs: [{name: i, pin: {chip: b, line: 1}}]
 outputs: [{name: o, pin: {chip: b, line: 2}, require: ["> 3"]}]
 security: {policies: [{name: p, document: {a: 1}}]}
 rules: [{name: r, sql: "SELECT * FROM 'a'", actions: [{republish: {topic: b}}]}]
+roles: [{name: w, document: '{"a":2}'}]
+functions: [{name: f}]
 `), opt)
 	var got []string
 	for _, p := range problems {
@@ -104,6 +110,9 @@ rules: [{name: r, sql: "SELECT * FROM 'a'", actions: [{republish: {topic: b}}]}]
 		`t.yaml:9:43: error: security.policies[p].document: malformed {"a":1}`,
 		"t.yaml:9:43: warning: security.policies[p].document: too wide",
 		"t.yaml:10:9: error: rules[r]: rule r has no role",
+		"t.yaml:10:55: warning: rules[r].actions[0]: may fail in gw (add it)",
+		`t.yaml:11:29: error: roles[w].document: role w is malformed {"a":2}`,
+		"t.yaml:12:13: error: functions[f]: function f has no command",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -32,8 +32,12 @@ type Options struct {
 	// Actions are the kinds of rule actions there are; nil is those of this
 	// version.
 	Actions []string
-	// CheckRule says what else is wrong with a rule: its actions' fields, roles.
-	CheckRule func(Rule) error
+	// CheckRule says what else is wrong with a rule of a whole file: its
+	// actions' fields, roles; and which of its actions cannot work.
+	CheckRule func(*Config, Rule) ([]Doubt, error)
+	// CheckRole and CheckFunction say why a role or a function is refused.
+	CheckRole     func(Role) error
+	CheckFunction func(Function) error
 	// CheckPolicy says what is wrong with a policy document; the sentences are
 	// doubts about one that is right.
 	CheckPolicy func(document string) (doubts []string, err error)
@@ -200,6 +204,9 @@ func (l *loader) read(m *tree.Map) {
 	m.Each("things", l.thing)
 	m.Each("rules", l.rule)
 	m.Each("tables", l.table)
+	m.Each("roles", l.role)
+	m.Each("actions", l.namedAction)
+	m.Each("functions", l.function)
 	l.telemetry(m.Map("telemetry"))
 	m.Each("uplinks", l.uplink)
 	l.later(l.checkNames)

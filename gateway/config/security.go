@@ -64,7 +64,7 @@ func code(m *tree.Map, key, def, other string) byte {
 func (l *loader) policy(m *tree.Map) {
 	defer m.Done()
 	p := Policy{Name: formed(m, "name", tree.Required, policyForm, "1 to 128 characters of A-Z a-z 0-9 _ + = , . @ -")}
-	p.Document = l.document(m)
+	p.Document = l.document(m, l.opt.CheckPolicy)
 	l.sites.policies = append(l.sites.policies, site{m, p.Name})
 	at := slices.IndexFunc(l.cfg.Security.Policies, func(q Policy) bool { return q.BuiltIn && q.Name == p.Name })
 	if at >= 0 {
@@ -74,8 +74,9 @@ func (l *loader) policy(m *tree.Map) {
 	l.cfg.Security.Policies = append(l.cfg.Security.Policies, p)
 }
 
-// document reads a policy: JSON text, or the same as YAML; compact JSON.
-func (l *loader) document(m *tree.Map) string {
+// document reads the permissions of a policy or a role: JSON text, or the same
+// as YAML; compact JSON. check may be nil.
+func (l *loader) document(m *tree.Map, check func(string) (doubts []string, err error)) string {
 	text := []byte(m.JSON("document", "JSON text, or the same as YAML", tree.Required))
 	if m.Kind("document") == tree.Scalar {
 		var written string
@@ -95,19 +96,19 @@ func (l *loader) document(m *tree.Map) string {
 	if len(text) == 0 {
 		return ""
 	}
-	l.checkDocument(m, string(text))
+	checkDocument(m, string(text), check)
 	return string(text)
 }
 
-func (l *loader) checkDocument(m *tree.Map, text string) {
+func checkDocument(m *tree.Map, text string, check func(string) ([]string, error)) {
 	if !strings.HasPrefix(text, "{") {
 		m.Fail("document", "a policy is an object with Version and Statement", "")
 		return
 	}
-	if l.opt.CheckPolicy == nil {
+	if check == nil {
 		return
 	}
-	doubts, err := l.opt.CheckPolicy(text)
+	doubts, err := check(text)
 	if err != nil {
 		m.Fail("document", err.Error(), "")
 	}

@@ -76,7 +76,7 @@ func (l *loader) checkRule(m *tree.Map, r Rule) {
 	statement := l.checkSQL(m, r)
 	good := statement != nil && len(r.Actions) > 0
 	for i, action := range r.Actions {
-		path := fmt.Sprintf("actions[%d]", i)
+		path := actionPath(i)
 		good = l.checkAction(m, path, action) && good
 		checkTemplates(m, path, action, statement, iotsql.ParseTemplate)
 	}
@@ -87,9 +87,7 @@ func (l *loader) checkRule(m *tree.Map, r Rule) {
 	if !good || l.opt.CheckRule == nil || r.Name == "" {
 		return
 	}
-	if err := l.opt.CheckRule(r); err != nil {
-		m.Fail("", err.Error(), "")
-	}
+	l.later(func() { l.checkWhole(m, r) })
 }
 
 func (l *loader) actions(m *tree.Map) []json.RawMessage {

@@ -133,6 +133,9 @@ func New(cfg Config, m *metrics.Registry, log *slog.Logger) (*Runner, error) {
 	return r, nil
 }
 
+// Check reports why New would refuse f.
+func Check(f Function) error { return f.withDefaults().check() }
+
 func (f Function) withDefaults() Function {
 	if f.Instances == 0 {
 		f.Instances = 1

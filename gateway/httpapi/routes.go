@@ -56,7 +56,7 @@ func (s *Server) dataPlane() []operation {
 
 // admin are the gateway's own operations, for the command line and the console.
 func (s *Server) admin() []operation {
-	return []operation{
+	return append(s.ruleOperations(), []operation{
 		{"GET /tidehold/v1/status", "tidehold:Read", everything, s.value(s.services.Operator.Status)},
 		{"GET /tidehold/v1/version", "tidehold:Read", everything, s.value(s.services.Operator.Version)},
 		{"GET /tidehold/v1/spool", "tidehold:Read", everything, s.value(s.services.Operator.SpoolStats)},
@@ -70,7 +70,7 @@ func (s *Server) admin() []operation {
 		{"POST /tidehold/v1/access-keys", "tidehold:Write", everything, s.createKey},
 		{"GET /tidehold/v1/access-keys", "tidehold:Write", everything, s.listKeys},
 		{"DELETE /tidehold/v1/access-keys/{id}", "tidehold:Write", everything, s.deleteKey},
-	}
+	}...)
 }
 
 // identify says who asks, from the request and its body.

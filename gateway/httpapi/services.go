@@ -72,6 +72,22 @@ type Operator interface {
 	Live() error
 }
 
+// Rules answers about rules and roles what AWS's API does not. Values are
+// written as JSON; an unknown rule is Unauthorized as there, an unknown role
+// NotFound.
+type Rules interface {
+	// RuleTrace gives the last evaluations of a rule.
+	RuleTrace(name string) (any, error)
+	// TestRule runs a rule on a message without doing anything; request is what
+	// `tidehold rule test` sends.
+	TestRule(ctx context.Context, request []byte) (any, error)
+	Roles() any
+	Role(name string) (any, error)
+	// PutRole makes a role, or replaces the one there is.
+	PutRole(ctx context.Context, name string, document []byte, replace bool) error
+	DeleteRole(ctx context.Context, name string) error
+}
+
 // Keys finds the identity behind a signed request and says whether it may act.
 type Keys interface {
 	// Verify authenticates a signed request and its body. Errors are Unauthorized.
@@ -97,7 +113,9 @@ type Services struct {
 	Sim       Sim
 	Publisher Publisher
 	Operator  Operator
-	Keys      Keys
+	// Rules may be nil: there are none of its routes then.
+	Rules Rules
+	Keys  Keys
 	// Control may be nil.
 	Control Control
 	// Root gives the certificate that clients must trust, in PEM; nil is none.

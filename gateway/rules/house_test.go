@@ -141,9 +141,9 @@ func (h *house) Update(context.Context, iot.ShadowKey, []byte, iot.Origin) ([]by
 	return nil, nil
 }
 
-func (h *house) Forward(context.Context, string, iot.Message) error { return nil }
+func (h *house) Forward(context.Context, string, string, iot.Message) error { return nil }
 
-func (h *house) Set(device, command string, payload []byte) error {
+func (h *house) Drive(device, command, _ string, payload []byte) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.set = append(h.set, device+" "+command+" "+string(payload))

@@ -73,6 +73,30 @@ func (c Config) Check(r Rule) error {
 	return err
 }
 
+// Doubts says which actions of a rule that Check accepts would fail whatever
+// message comes; tell gets each one's place, `actions[0]`.
+func (c Config) Doubts(r Rule, outputs, functions, uplinks []string, aws bool, tell func(path, why, hint string)) {
+	roles, err := newRoles(c.Roles)
+	if err != nil {
+		return
+	}
+	p, err := (&compiler{roles: roles, named: c.Actions}).compile(r)
+	if err != nil {
+		return
+	}
+	s := action.Surroundings{Functions: functions, Outputs: outputs, Uplinks: uplinks, AWS: aws, Role: roles.find}
+	for i, a := range p.actions {
+		if why, hint := a.Doubt(s); why != "" {
+			tell(fmt.Sprintf("actions[%d]", i), why, hint)
+		}
+	}
+	if p.errorAction != nil {
+		if why, hint := p.errorAction.Doubt(s); why != "" {
+			tell("errorAction", why, hint)
+		}
+	}
+}
+
 // compiler makes programs of rules.
 type compiler struct {
 	roles *roles

@@ -53,7 +53,7 @@ func (w *world) Update(_ context.Context, key iot.ShadowKey, payload []byte, o i
 	return nil, nil
 }
 
-func (w *world) Forward(_ context.Context, uplink string, m iot.Message) error {
+func (w *world) Forward(_ context.Context, uplink, _ string, m iot.Message) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.forwarded = append(w.forwarded, uplink+" "+m.Topic+" "+string(m.Payload))

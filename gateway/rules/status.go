@@ -53,11 +53,17 @@ func (e *Engine) Status(name string) (Status, error) {
 	return r.status(), nil
 }
 
-// Statuses give how all rules do, sorted by name.
-func (e *Engine) Statuses() []Status {
-	var all []Status
+// Page is a rule with how it does.
+type Page struct {
+	Document
+	Status Status `json:"status"`
+}
+
+// Book gives all rules and how they do, sorted by name.
+func (e *Engine) Book() []Page {
+	all := []Page{}
 	for _, r := range e.table.Load().sorted {
-		all = append(all, r.status())
+		all = append(all, Page{r.document(), r.status()})
 	}
 	return all
 }

@@ -119,7 +119,7 @@ func TestStatus_CountsAndTracesEvaluations(t *testing.T) {
 		t.Errorf("status %+v, %v", s, err)
 	}
 	h.until("the window has its groups", func() bool { s, _ := h.engine.Status("w"); return s.Memory != nil && s.Memory.Groups == 4 })
-	if all := h.engine.Statuses(); len(all) != 2 || all[0].Name != "r" || all[1].Name != "w" {
+	if all := h.engine.Book(); len(all) != 2 || all[0].Name != "r" || all[1].Name != "w" {
 		t.Errorf("statuses %+v", all)
 	}
 	trace, err := h.engine.Trace("r")

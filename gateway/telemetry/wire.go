@@ -75,8 +75,8 @@ func (s *Spool) outgoing(u *uplink, r *messages.Record, st stamp, back bool) (ou
 		to := strings.ReplaceAll(sysTo, "{gateway}", s.cfg.Gateway) + what
 		return Outgoing{Seq: r.Seq, Topic: to, Payload: s.native(r, st, back), QoS: 1}, nil
 	}
-	if strings.HasPrefix(r.Source, forwarded) {
-		return s.forward(r, st, back), nil
+	if out, is := s.own(r, st, back); is {
+		return out, nil
 	}
 	route := u.route(r.Topic)
 	if route == nil {
@@ -186,10 +186,11 @@ func (u *uplink) check(out Outgoing) string {
 	if u.MaxPayload > 0 && len(out.Payload) > u.MaxPayload {
 		return fmt.Sprintf("payload has %d bytes, the uplink takes %d", len(out.Payload), u.MaxPayload)
 	}
-	if u.MaxTopicBytes > 0 && len(out.Topic) > u.MaxTopicBytes {
-		return fmt.Sprintf("topic has %d bytes, the uplink takes %d", len(out.Topic), u.MaxTopicBytes)
+	name := counted(out.Topic)
+	if u.MaxTopicBytes > 0 && len(name) > u.MaxTopicBytes {
+		return fmt.Sprintf("topic has %d bytes, the uplink takes %d", len(name), u.MaxTopicBytes)
 	}
-	if n := topic.Levels(out.Topic); u.MaxTopicLevels > 0 && n > u.MaxTopicLevels {
+	if n := topic.Levels(name); u.MaxTopicLevels > 0 && n > u.MaxTopicLevels {
 		return fmt.Sprintf("topic has %d levels, the uplink takes %d", n, u.MaxTopicLevels)
 	}
 	return ""

@@ -104,7 +104,7 @@ func TestVerbs_AskTheRightPath(t *testing.T) {
 		var body bytes.Buffer
 		body.ReadFrom(r.Body)
 		asked = strings.TrimSpace(r.Method + " " + r.URL.String() + " " + body.String())
-		if strings.HasPrefix(r.URL.Path, "/tidehold/v1/uplinks") || r.URL.Path == "/tidehold/v1/rules" {
+		if strings.HasPrefix(r.URL.Path, "/tidehold/v1/uplinks") || r.URL.Path == "/tidehold/v1/rules" || strings.HasSuffix(r.URL.Path, "/roles") || strings.HasSuffix(r.URL.Path, "/trace") {
 			fmt.Fprint(w, `[{"name":"cloud","ruleName":"cloud"}]`)
 			return
 		}
@@ -128,6 +128,22 @@ func TestVerbs_AskTheRightPath(t *testing.T) {
 		{[]string{"sim", "set", "door-button", "on"}, `PUT /tidehold/v1/sim/door-button {"value":"on"}`},
 		{[]string{"sim", "fault", "climate", "nack"}, `PUT /tidehold/v1/sim/climate {"fault":"nack"}`},
 		{[]string{"rule", "list"}, "GET /tidehold/v1/rules"},
+		{[]string{"rule", "get", "r"}, "GET /rules/r"},
+		{[]string{"rule", "create", "r", "--sql", "SELECT 1", "--action", `{"edge.log":{}}`, "--error-action", `{"edge.log":{}}`, "--description", "d"},
+			`POST /rules/r {"actions":[{"edge.log":{}}],"awsIotSqlVersion":"2016-03-23","description":"d","errorAction":{"edge.log":{}},"ruleDisabled":false,"sql":"SELECT 1"}`},
+		{[]string{"rule", "replace", "r", "--sql", "SELECT 2", "--disabled"}, `PATCH /rules/r {"actions":[],"awsIotSqlVersion":"2016-03-23","ruleDisabled":true,"sql":"SELECT 2"}`},
+		{[]string{"rule", "enable", "r"}, "POST /rules/r/enable"},
+		{[]string{"rule", "disable", "r"}, "POST /rules/r/disable"},
+		{[]string{"rule", "delete", "r"}, "DELETE /rules/r"},
+		{[]string{"rule", "test", "r"}, `POST /tidehold/v1/test-rule {"clientId":"","payload":"","ruleName":"r","topic":""}`},
+		{[]string{"rule", "test", "--sql", "SELECT 1", "--topic", "a", "--payload", "x", "--client-id", "c"},
+			`POST /tidehold/v1/test-rule {"clientId":"c","payload":"eA==","rule":{"actions":[],"awsIotSqlVersion":"2016-03-23","ruleDisabled":false,"sql":"SELECT 1"},"topic":"a"}`},
+		{[]string{"rule", "trace", "r"}, "GET /tidehold/v1/rules/r/trace"},
+		{[]string{"role", "list"}, "GET /tidehold/v1/roles"},
+		{[]string{"role", "get", "w"}, "GET /tidehold/v1/roles/w"},
+		{[]string{"role", "create", "w", "--document", `{"a":1}`}, `POST /tidehold/v1/roles/w {"a":1}`},
+		{[]string{"role", "replace", "w", "--document", `{"a":1}`}, `PUT /tidehold/v1/roles/w {"a":1}`},
+		{[]string{"role", "delete", "w"}, "DELETE /tidehold/v1/roles/w"},
 		{[]string{"access-key", "create", "--policy", "p"}, `POST /tidehold/v1/access-keys {"policy":"p"}`},
 	} {
 		if out, err := tidehold(append(c.args, "--socket", socket)...); err != nil || asked != c.want {

@@ -22,7 +22,7 @@ func Add(root *cobra.Command) {
 	root.PersistentFlags().StringVar(&o.socket, "socket", "", "Unix socket of the gateway (default: $TIDEHOLD_SOCKET, /run/tidehold/ctl.sock, a running demo's)")
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table, json, yaml, wide or name")
 	root.AddCommand(o.status(), o.shadow(), o.uplink(), o.spool(), o.sim(), o.accessKey(), o.thing(), o.cert(), o.ca(), o.policy(), user(),
-		o.list("rule", "Rules of the gateway", "/tidehold/v1/rules", drawRules),
+		o.rule(), o.role(),
 		o.list("sync", "Shadows synchronised with an uplink", "/tidehold/v1/sync", nil))
 }
 
@@ -265,21 +265,6 @@ func drawSpool(w io.Writer, body []byte) error {
 			}
 		}
 		row(w, cells...)
-	}
-	return nil
-}
-
-func drawRules(w io.Writer, body []byte) error {
-	var list []struct {
-		RuleName, SQL string
-		RuleDisabled  bool
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
-		return err
-	}
-	row(w, "RULE", "DISABLED", "SQL")
-	for _, r := range list {
-		row(w, r.RuleName, r.RuleDisabled, r.SQL)
 	}
 	return nil
 }

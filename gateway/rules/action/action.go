@@ -50,20 +50,16 @@ type Shadows interface {
 }
 
 // Forwarder stores a message for the upstream of the named uplink, or of all
-// when uplink is empty, under the upstream topic m.Topic. One that also has
-// ForwardAs takes messages with a priority.
+// when uplink is empty, under the upstream topic m.Topic. priority is critical,
+// normal, bulk, or empty: the gateway's own classes.
 type Forwarder interface {
-	Forward(ctx context.Context, uplink string, m iot.Message) error
+	Forward(ctx context.Context, uplink, priority string, m iot.Message) error
 }
 
-// Prioritized is a Forwarder that knows the classes critical, normal and bulk.
-type Prioritized interface {
-	ForwardAs(ctx context.Context, uplink, priority string, m iot.Message) error
-}
-
-// Devices sets outputs of the gateway's own parts. It must not block for long.
+// Devices sets outputs of the gateway's own parts, in the name of who: rule/NAME.
+// It must not block for long.
 type Devices interface {
-	Set(device, command string, payload []byte) error
+	Drive(device, command, who string, payload []byte) error
 }
 
 // Functions calls local functions.
@@ -125,6 +121,7 @@ type Action struct {
 	class  class
 	limit  time.Duration // of one attempt; 0 for what never waits
 	role   string
+	uplink string // that edge.forward names
 	fields []field
 	plan   planner
 }
@@ -133,6 +130,7 @@ type Action struct {
 type field struct {
 	name     string
 	template *iotsql.Template
+	fixed    string // the text, when it holds no template
 }
 
 // planner makes the plan of one kind from filled texts.

@@ -82,14 +82,14 @@ func (w *world) Get(context.Context, iot.ShadowKey, string) ([]byte, error) {
 func (w *world) Update(_ context.Context, k iot.ShadowKey, b []byte, o iot.Origin) ([]byte, error) {
 	return nil, w.note("update %s %s by %s", k, b, o.Source)
 }
-func (w *world) Forward(_ context.Context, uplink string, m iot.Message) error {
+func (w *world) Forward(_ context.Context, uplink, priority string, m iot.Message) error {
+	if priority != "" {
+		return w.note("forward %q %s as %s, %d s", uplink, m.Topic, priority, m.Properties.MessageExpiry)
+	}
 	return w.note("forward %q %s %s %d", uplink, m.Topic, m.Payload, m.QoS)
 }
-func (w *world) ForwardAs(_ context.Context, uplink, priority string, m iot.Message) error {
-	return w.note("forward %q %s as %s, %d s", uplink, m.Topic, priority, m.Properties.MessageExpiry)
-}
-func (w *world) Set(device, command string, payload []byte) error {
-	return w.note("set %s %s %s", device, command, payload)
+func (w *world) Drive(device, command, who string, payload []byte) error {
+	return w.note("%s sets %s %s %s", who, device, command, payload)
 }
 func (w *world) Invoke(_ context.Context, c function.Call) ([]byte, error) {
 	return nil, w.note("invoke %s %s for %s on %s", c.Function, c.Event, c.Rule, c.Topic)
@@ -139,11 +139,11 @@ func TestRun_DoesWhatTheDocumentSays(t *testing.T) {
 	for _, c := range []struct{ document, payload, resource, did string }{
 		{`{"edge.shadow":{"thingName":"${y}","section":"desired"}}`, `{"x":1,"y":"t"}`, "t", `update t {"state":{"desired":{"x":1,"y":"t"}}} by rule/r`},
 		{`{"edge.shadow":{"thingName":"t","shadowName":"${@v}","section":"document"}}`, `{"x":"n"}`, "t~n", `update t~n {"x":"n"} by rule/r`},
-		{`{"edge.device":{"device":"${y}","command":"pulse ${x}","roleArn":"all"}}`, `{"x":5,"y":"relay"}`, "relay", `set relay pulse 5 {"x":5,"y":"relay"}`},
+		{`{"edge.device":{"device":"${y}","command":"pulse ${x}","roleArn":"all"}}`, `{"x":5,"y":"relay"}`, "relay", `rule/r sets relay pulse 5 {"x":5,"y":"relay"}`},
 		{`{"edge.forward":{"topic":"up/${x}","qos":0,"uplink":"cloud"}}`, `{"x":5}`, "up/5", `forward "cloud" up/5 {"x":5} 0`},
 		{`{"edge.forward":{"topic":"up","priority":"critical","ttlSeconds":60}}`, `{"x":5}`, "up", `forward "" up as critical, 60 s`},
 		{`{"lambda":{"functionArn":"arn:aws:lambda:us-east-1:1:function:${y}"}}`, `{"y":"f"}`, "arn:aws:lambda:us-east-1:1:function:f", `invoke arn:aws:lambda:us-east-1:1:function:f {"y":"f"} for r on a/b`},
-		{`{"lambda":{"functionArn":"arn:edge:action:edge.device:bell"}}`, `{"x":1}`, "bell", `set bell ring {"x":1}`},
+		{`{"lambda":{"functionArn":"arn:edge:action:edge.device:bell"}}`, `{"x":1}`, "bell", `rule/r sets bell ring {"x":1}`},
 	} {
 		w := newWorld(t)
 		resource, err := w.run(c.document, c.payload)

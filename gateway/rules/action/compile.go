@@ -197,7 +197,11 @@ func (d *draft) optional(name, text string) slot {
 		d.fail(&iot.Error{Code: iot.InvalidRequest, Message: name, Err: err})
 		return -1
 	}
-	d.action.fields = append(d.action.fields, field{name, t})
+	fixed := text
+	if strings.Contains(text, "${") {
+		fixed = ""
+	}
+	d.action.fields = append(d.action.fields, field{name, t, fixed})
 	return slot(len(d.action.fields) - 1)
 }
 

@@ -83,7 +83,9 @@ func device(d *draft) planner {
 		if w.Devices == nil {
 			return plan, unavailable("a device is")
 		}
-		plan.do = func(context.Context) error { return w.Devices.Set(name.of(texts), command.of(texts), c.Payload) }
+		plan.do = func(context.Context) error {
+			return w.Devices.Drive(name.of(texts), command.of(texts), "rule/"+c.Rule, c.Payload)
+		}
 		return plan, nil
 	}
 }

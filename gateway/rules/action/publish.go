@@ -105,6 +105,7 @@ func forward(d *draft) planner {
 		level = *f.QoS
 	}
 	d.by(f.RoleARN)
+	d.action.uplink = f.Uplink
 	return func(_ context.Context, w *World, c *Call, texts []string) (Plan, error) {
 		text := name.of(texts)
 		plan := Plan{Resource: text, Needs: []role.Need{{Action: "edge:Forward", Resource: "topic/" + text}}}
@@ -118,21 +119,10 @@ func forward(d *draft) planner {
 		if f.TTL > 0 {
 			m.Properties = &iot.Properties{MessageExpiry: f.TTL}
 		}
-		plan.do = func(ctx context.Context) error { return w.forward(ctx, f.Uplink, f.Priority, m) }
+		if w.Forwarder == nil {
+			return plan, unavailable("an upstream is")
+		}
+		plan.do = func(ctx context.Context) error { return w.Forwarder.Forward(ctx, f.Uplink, f.Priority, m) }
 		return plan, nil
 	}
-}
-
-func (w *World) forward(ctx context.Context, uplink, priority string, m iot.Message) error {
-	if w.Forwarder == nil {
-		return unavailable("an upstream is")
-	}
-	if priority == "" {
-		return w.Forwarder.Forward(ctx, uplink, m)
-	}
-	p, ok := w.Forwarder.(Prioritized)
-	if !ok {
-		return unavailable("a priority for forwarded messages is")
-	}
-	return p.ForwardAs(ctx, uplink, priority, m)
 }
