@@ -12,6 +12,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/provision"
 	"github.com/tidehold/tidehold/gateway/rules"
 	"github.com/tidehold/tidehold/gateway/shadow"
 	"github.com/tidehold/tidehold/gateway/telemetry"
@@ -22,13 +23,14 @@ import (
 // a device, a rule, a driver, the shadow service or an upstream, the message
 // passes Accept. The rooms it leads to are set once, before anything runs.
 type house struct {
-	broker  *broker.Broker
-	shadows *shadow.Service
-	rules   *rules.Engine
-	spool   *telemetry.Spool
-	binding *binding.Binding
-	clock   clock.Clock
-	log     *slog.Logger
+	broker    *broker.Broker
+	shadows   *shadow.Service
+	rules     *rules.Engine
+	spool     *telemetry.Spool
+	provision *provision.Service
+	binding   *binding.Binding
+	clock     clock.Clock
+	log       *slog.Logger
 
 	// volatile is set when the message log lies in memory: nothing that must
 	// last is acknowledged then.
@@ -86,6 +88,8 @@ func (h *house) acceptReserved(m iot.Message, r topic.Reserved, done func(error)
 		both := afterBoth(done)
 		h.deliver(m, both)
 		h.shadows.HandleTopic(m, r, both)
+	case r.Kind == topic.ProvisionRequest:
+		h.acceptProvisioning(m, done)
 	case r.Kind == topic.ShadowAnswer && r.Answer == topic.Delta:
 		h.deliver(m, done)
 		h.binding.Delta(r.Key, m.Payload)
@@ -94,6 +98,18 @@ func (h *house) acceptReserved(m iot.Message, r topic.Reserved, done func(error)
 		// service (shadow.md section 1); the rest is the house's own speech.
 		h.deliver(m, done)
 	}
+}
+
+// acceptProvisioning lets a connected client ask for certificate and thing.
+// Nobody hears the request: it holds the token that owns the certificate. A
+// will, a rule and a signer of HTTP have no connection that an answer could
+// reach.
+func (h *house) acceptProvisioning(m iot.Message, done func(error)) {
+	if m.Origin.ClientID == "" || m.Origin.Will {
+		done(iot.Errorf(iot.InvalidRequest, "topic %q: provisioning answers to connected MQTT clients only", m.Topic))
+		return
+	}
+	h.provision.HandleTopic(m, done)
 }
 
 // afterBoth calls done after its second call, with the first error.

@@ -15,6 +15,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/pki"
 	"github.com/tidehold/tidehold/gateway/pki/local"
 	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/provision"
 	"github.com/tidehold/tidehold/gateway/registry"
 	"github.com/tidehold/tidehold/gateway/sigv4"
 )
@@ -41,7 +42,7 @@ func (g *Gateway) openKeeper(dir string) (*local.Keeper, error) {
 // newRegistry reads the records and adds what the configuration declares.
 func (g *Gateway) newRegistry(ctx context.Context, f *files, keeper *local.Keeper) (*registry.Registry, error) {
 	r := registry.New(g.things(), f.state, g.env.Clock, g.ids)
-	cfg := registry.Config{Authority: keeper.Authority(), Floor: keeper.Floor(), Log: g.log}
+	cfg := registry.Config{Authority: keeper.Authority, Floor: keeper.Floor(), Log: g.log}
 	for _, p := range g.cfg.Security.Policies {
 		cfg.Policies = append(cfg.Policies, registry.Static{Name: p.Name, Document: p.Document})
 	}
@@ -141,14 +142,28 @@ func (g gate) sweep(b *broker.Broker) {
 	}
 }
 
-// admit lets in whose certificate the registry knows and calls ACTIVE. It is
-// asked at every handshake, a resumed one too.
-func admit(reg *registry.Registry) func(context.Context, []*x509.Certificate) error {
+// admit lets in whose certificate the registry knows and calls ACTIVE, and whom
+// a registered CA lets in for the first time. It is asked at every handshake, a
+// resumed one too.
+func admit(p *provision.Service) func(context.Context, []*x509.Certificate) error {
 	return func(ctx context.Context, chain []*x509.Certificate) error {
-		_, err := reg.Identify(ctx, chain[0])
+		_, err := p.Admit(ctx, chain)
 		return err
 	}
 }
+
+// newProvision builds fleet and just-in-time provisioning. This version has no
+// pre-provisioning hooks: a template that names one provisions nobody.
+func (g *Gateway) newProvision(reg *registry.Registry, h *house) *provision.Service {
+	cfg := provision.Config{Account: g.cfg.Gateway.AWS.AccountID, ARN: g.scope().ARN}
+	return provision.New(cfg, reg, provisionVoice{h}, g.env.Clock, g.ids, g.log)
+}
+
+// provisionVoice says what provisioning has to say.
+type provisionVoice struct{ *house }
+
+// Answer reaches the connection that asked and nobody else.
+func (v provisionVoice) Answer(asker iot.Origin, m iot.Message) { v.broker.DeliverTo(asker, m) }
 
 // keys is httpapi's Keys: signatures by access keys, and client certificates.
 type keys struct {

@@ -80,7 +80,7 @@ func secure(r *rooms, l config.Listener, open *broker.ListenerConfig) {
 		cfg.Protocols = []string{"http/1.1"}
 	}
 	if l.Auth == config.AuthCertificate {
-		cfg.Admit = admit(r.registry)
+		cfg.Admit = admit(r.provision)
 	}
 	open.TLS = r.keeper.TLS(cfg)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/messages"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/pki/local"
+	"github.com/tidehold/tidehold/gateway/provision"
 	"github.com/tidehold/tidehold/gateway/registry"
 	"github.com/tidehold/tidehold/gateway/rules"
 	"github.com/tidehold/tidehold/gateway/session"
@@ -32,6 +33,7 @@ type rooms struct {
 	functions *function.Runner
 	rules     *rules.Engine
 	sessions  *session.Keeper
+	provision *provision.Service
 	broker    *broker.Broker
 	uplinks   []*uplinkRoom
 	drivers   *hardware
@@ -85,6 +87,7 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 		return nil, err
 	}
 	r.sessions = session.New(session.Config{Volatile: f.volatile}, f.state, f.messages, g.metrics, g.log)
+	r.provision = g.newProvision(r.registry, h)
 	door := gate{checker}
 	brokerConfig := g.brokerConfig(ctx, r)
 	brokerConfig.Keeper = r.sessions
@@ -95,7 +98,7 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 		return nil, err
 	}
 	r.registry.Watch(func(registry.Change) { door.sweep(r.broker) })
-	h.broker, h.shadows, h.rules, h.spool = r.broker, r.shadows, r.rules, r.spool
+	h.broker, h.shadows, h.rules, h.spool, h.provision = r.broker, r.shadows, r.rules, r.spool, r.provision
 	if r.drivers, err = g.newHardware(h, mem); err != nil {
 		return nil, err
 	}
@@ -115,7 +118,7 @@ func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error 
 	r.http = httpapi.New(httpapi.Config{
 		Socket: g.env.Socket, Control: string(g.cfg.HTTP.Control), Metrics: string(g.cfg.HTTP.Metrics), Listen: g.env.Listen,
 		DataPlane:    string(g.cfg.HTTP.DataPlane),
-		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: admit(r.registry)}),
+		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: admit(r.provision)}),
 	}, httpapi.Services{
 		Shadows: r.shadows, Uplinks: o, Sim: o, Publisher: h, Operator: o, Rules: ruleDesk{r.rules}, Keys: k, Control: r.control, Root: r.keeper.RootPEM,
 		Console: console.Handler(), Metrics: g.metrics.Handler(),

@@ -52,13 +52,23 @@ storage: {dir: %s}
 mqtt: {limits: %s, listeners: [{name: local, bind: "127.0.0.1:0", auth: loopback}]}
 http: {data_plane: {bind: off}, control: {bind: off}, metrics: {bind: off}}
 %s`, id, dir, limits, more)
+	return serve(t, text, gateway.Env{})[0].Address
+}
+
+// serve runs a gateway of a configuration until the test ends; env adds to the
+// host's world.
+func serve(t testing.TB, text string, env gateway.Env) (addresses []gateway.Address) {
+	t.Helper()
 	cfg, problems := config.LoadBytes("test.yaml", []byte(text), gateway.CheckOptions(driverTable))
 	if config.HasErrors(problems) {
 		t.Fatalf("configuration: %v", problems)
 	}
-	ready := make(chan string, 1)
-	env := gateway.Env{Clock: clock.NewSystem(), Random: rand.Reader, Log: slog.New(slog.DiscardHandler), Parts: driverTable,
-		Ready: func(all []gateway.Address) { ready <- all[0].Address }}
+	ready := make(chan []gateway.Address, 1)
+	env.Random, env.Log, env.Parts = rand.Reader, slog.New(slog.DiscardHandler), driverTable
+	env.Ready = func(all []gateway.Address) { ready <- all }
+	if env.Clock == nil {
+		env.Clock = clock.NewSystem()
+	}
 	if testing.Verbose() && os.Getenv("TIDEHOLD_TEST_LOG") != "" {
 		env.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
@@ -72,18 +82,18 @@ http: {data_plane: {bind: off}, control: {bind: off}, metrics: {bind: off}}
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("gateway %s: %v", id, err)
+			t.Errorf("gateway: %v", err)
 		}
 	})
 	select {
-	case address = <-ready:
+	case addresses = <-ready:
 	case err := <-done:
 		done <- nil
-		t.Fatalf("gateway %s ended: %v", id, err)
+		t.Fatalf("gateway ended: %v", err)
 	case <-time.After(20 * time.Second):
-		t.Fatalf("gateway %s is not ready", id)
+		t.Fatal("gateway is not ready")
 	}
-	return address
+	return addresses
 }
 
 func TestWayA_PublishReachesSubscribersAndRules(t *testing.T) {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/broker/wire"
@@ -29,6 +30,22 @@ func (b *Broker) Deliver(m iot.Message, done func(error)) {
 	}
 	b.deliver(r)
 	b.secure(r, false, done)
+}
+
+// DeliverTo gives m to whoever asked, if its subscriptions cover the topic, and
+// to nobody else: answers with private keys. It is lost when another connection,
+// or nobody, has the client id by now.
+func (b *Broker) DeliverTo(asker iot.Origin, m iot.Message) {
+	c := b.sessions.connected(asker.ClientID)
+	if c == nil || c.public.Principal != asker.Principal {
+		return
+	}
+	r := newRouted(m, time.Now())
+	own := slices.DeleteFunc(b.index.match(r.Topic, nil), func(e *entry) bool { return e.session != c.session })
+	if len(own) > 0 {
+		opt, ids := merge(own, c.session, r)
+		c.session.deliver(r, opt, ids)
+	}
 }
 
 // mergeByMap is how many matches make a map cheaper than looking for twins.

@@ -115,7 +115,15 @@ func (c *Client) Subscribe(filters ...string) {
 }
 
 // TrySubscribe subscribes at QoS 1 and gives the outcome.
-func (c *Client) TrySubscribe(filter string) error { return finish(c.mqtt.Subscribe(filter, 1, nil)) }
+func (c *Client) TrySubscribe(filter string) error {
+	token := c.mqtt.Subscribe(filter, 1, nil)
+	err := finish(token)
+	granted, is := token.(*mqtt.SubscribeToken)
+	if is && err == nil && granted.Result()[filter] >= 0x80 {
+		err = fmt.Errorf("subscribe %q: refused with %#x", filter, granted.Result()[filter])
+	}
+	return err
+}
 
 // Publish publishes and waits for the PUBACK.
 func (c *Client) Publish(topic, payload string, qos byte) {

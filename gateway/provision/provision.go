@@ -53,9 +53,9 @@ const (
 type Voice interface {
 	// Publish takes an event into the house.
 	Publish(m iot.Message)
-	// Answer delivers a message to one connection if it subscribes to the topic:
-	// answers hold private keys.
-	Answer(to iot.ClientID, m iot.Message)
+	// Answer delivers a message to the connection that asked, if it subscribes to
+	// the topic, and to nobody else: answers hold private keys.
+	Answer(asker iot.Origin, m iot.Message)
 }
 
 // Hook decides about one device before it is provisioned. overrides replace

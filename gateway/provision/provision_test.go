@@ -48,7 +48,7 @@ type voice struct {
 	mu      sync.Mutex
 	events  []iot.Message
 	answers chan iot.Message
-	to      []iot.ClientID
+	to      []iot.Origin
 }
 
 func (v *voice) Publish(m iot.Message) {
@@ -57,7 +57,7 @@ func (v *voice) Publish(m iot.Message) {
 	v.events = append(v.events, m)
 }
 
-func (v *voice) Answer(to iot.ClientID, m iot.Message) {
+func (v *voice) Answer(to iot.Origin, m iot.Message) {
 	v.mu.Lock()
 	v.to = append(v.to, to)
 	v.mu.Unlock()
@@ -79,7 +79,7 @@ func build(t testing.TB, cfg Config) *house {
 	reg := registry.New(nil, db, clock.NewSystem(), src)
 	a, err := pki.NewAuthority("gw", pki.Moment{Now: time.Now(), Synced: true}, src)
 	ok(t, err)
-	ok(t, reg.Load(t.Context(), registry.Config{Authority: a, Policies: []registry.Static{{Name: "device", Document: allowAll}}}))
+	ok(t, reg.Load(t.Context(), registry.Config{Authority: func() *pki.Authority { return a }, Policies: []registry.Static{{Name: "device", Document: allowAll}}}))
 	cfg.Account, cfg.ARN = "000000000000", func(r string) string { return "arn:aws:iot:us-east-1:000000000000:" + r }
 	h := &house{reg: reg, voice: &voice{answers: make(chan iot.Message, 100)}, clock: &clock.Fixed{Wall: time.Now()}}
 	h.Service = New(cfg, reg, h.voice, h.clock, src, nil)
@@ -156,7 +156,7 @@ func TestFleet_ADeviceBecomesAThingByItsClaimInBothFormats(t *testing.T) {
 			if said != "rejected" || no["errorCode"] != "InvalidCertificateOwnershipToken" || fmt.Sprint(no["statusCode"]) != "400" {
 				t.Errorf("the token again: %s %v", said, no)
 			}
-			if h.voice.to[0] != "asker" {
+			if h.voice.to[0].ClientID != "asker" {
 				t.Errorf("answers went to %v", h.voice.to)
 			}
 		})

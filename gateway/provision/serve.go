@@ -37,8 +37,9 @@ func (s *Service) say(r request, answer string, body map[string]any) {
 		s.log.Error("an answer could not be written", "topic", r.message.Topic, "err", err)
 		return
 	}
-	s.voice.Answer(r.message.Origin.ClientID, iot.Message{
-		Topic: r.topic.AnswerTo(answer), Payload: payload, QoS: 1, Origin: iot.Origin{Source: "sys/provision"}, Arrived: s.clock.Now(),
+	// QoS 0: a private key must not wait on a disk for a client that is away.
+	s.voice.Answer(r.message.Origin, iot.Message{
+		Topic: r.topic.AnswerTo(answer), Payload: payload, Origin: iot.Origin{Source: "sys/provision"}, Arrived: s.clock.Now(),
 	})
 }
 

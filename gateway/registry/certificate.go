@@ -83,7 +83,7 @@ func (r *Registry) CreateKeys(ctx context.Context, d pki.Device, status Status) 
 	if r.cfg.Authority == nil {
 		return Issued{}, errNoAuthority()
 	}
-	c, keys, err := r.cfg.Authority.CreateDevice(d, r.Moment(), r.ids)
+	c, keys, err := r.cfg.Authority().CreateDevice(d, r.Moment(), r.ids)
 	if err != nil {
 		return Issued{}, err
 	}
@@ -102,7 +102,7 @@ func (r *Registry) CreateFromCSR(ctx context.Context, request []byte, status Sta
 	if err != nil {
 		return Issued{}, err
 	}
-	c, err := r.cfg.Authority.SignCSR(csr, r.Moment(), r.ids)
+	c, err := r.cfg.Authority().SignCSR(csr, r.Moment(), r.ids)
 	if err != nil {
 		return Issued{}, err
 	}

@@ -53,7 +53,7 @@ func build(t testing.TB, path string, things []Thing, policies ...Static) *house
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Load(t.Context(), Config{Policies: policies, Authority: a}); err != nil {
+	if err := r.Load(t.Context(), Config{Policies: policies, Authority: func() *pki.Authority { return a }}); err != nil {
 		t.Fatal(err)
 	}
 	return &house{r, db, h}

@@ -83,8 +83,8 @@ type Static struct{ Name, Document string }
 // Config is what Load adds to a registry.
 type Config struct {
 	Policies []Static
-	// Authority makes certificates; nil means that none can be made.
-	Authority *pki.Authority
+	// Authority makes certificates, the one of now; nil: none can be made.
+	Authority func() *pki.Authority
 	// Floor is a time that has certainly passed (security.md 2.6).
 	Floor time.Time
 	// Log gets what is odd among the records; nil discards.

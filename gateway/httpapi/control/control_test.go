@@ -62,7 +62,7 @@ func build(t testing.TB) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := reg.Load(t.Context(), registry.Config{Authority: a}); err != nil {
+	if err := reg.Load(t.Context(), registry.Config{Authority: func() *pki.Authority { return a }}); err != nil {
 		t.Fatal(err)
 	}
 	h := &house{t: t, allow: &allower{}, reg: reg}

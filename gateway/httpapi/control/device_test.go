@@ -103,7 +103,7 @@ func house(t *testing.T) (url, port string, keeper *local.Keeper, b *broker.Brok
 	keeper, err = local.Open(local.Config{Dir: filepath.Join(t.TempDir(), "pki"), Gateway: "gw", Names: func() pki.Names { return local.SystemNames(nil) }}, clk, src, m, nil)
 	ok(t, err)
 	reg := registry.New(nil, db, clk, src)
-	ok(t, reg.Load(t.Context(), registry.Config{Authority: keeper.Authority(), Floor: keeper.Floor()}))
+	ok(t, reg.Load(t.Context(), registry.Config{Authority: keeper.Authority, Floor: keeper.Floor()}))
 	scope := policy.Scope{Region: "us-east-1", Account: "000000000000"}
 	checker, err := access.New(access.Config{Scope: scope, Directory: directory{reg}}, clk, src, m, nil)
 	ok(t, err)
