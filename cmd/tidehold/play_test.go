@@ -31,6 +31,7 @@ func TestPlay_ADeviceAndAnApp(t *testing.T) {
 	gwtest.Need(t, "node", "/usr/bin/aws")
 	python := gwtest.Python(t, "boto3")
 	l := newLAN(t)
+	defer l.stop()
 	staff := l.enrol("staff", "--policy", "local-default")
 	js := func(t *testing.T) app { return l.peer(t, "node", "dataplane.mjs", l.endpoint()) }
 	boto := func(t *testing.T) app { return l.peer(t, python, "boto.py", l.endpoint()) }

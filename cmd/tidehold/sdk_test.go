@@ -36,7 +36,6 @@ mqtt:
 http: {data_plane: {bind: off}, control: {bind: "127.0.0.1:%d"}, metrics: {bind: off}}
 `, l.dir, l.port, l.tls, l.control))
 	l.start()
-	t.Cleanup(l.stop)
 	key := ask[struct{ AccessKeyID, SecretAccessKey string }](t, "access-key", "create", "--socket", l.socket)
 	l.keys = []string{"AWS_ACCESS_KEY_ID=" + key.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + key.SecretAccessKey,
 		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true", "HOME=" + l.dir}
@@ -72,6 +71,24 @@ func (l *lan) switched(app []string, thing, word string) <-chan string {
 // lamp is the command line of an example for one thing.
 type lamp func(thing, folder string) []string
 
+// lamps are the examples of devices by name.
+func (l *lan) lamps() map[string]lamp {
+	l.t.Helper()
+	paho := filepath.Join(l.dir, "paho-go")
+	if out, err := exec.Command("go", "build", "-o", paho, "../../scripts/examples/paho-go").CombinedOutput(); err != nil {
+		l.t.Fatalf("build paho-go: %v\n%s", err, out)
+	}
+	all := map[string]lamp{"paho-go": func(thing, folder string) []string {
+		return []string{paho, thing, folder, fmt.Sprintf("localhost:%d", l.tls)}
+	}}
+	for _, name := range []string{"v1", "v2-mqtt5", "v2-mqtt311", "mqttjs"} {
+		all[name] = func(thing, folder string) []string {
+			return []string{"node", filepath.Join(l.examples, "lamp-"+name+".mjs"), thing, folder, "localhost", fmt.Sprint(l.tls)}
+		}
+	}
+	return all
+}
+
 // TestExamples_ALampFollowsItsShadow runs each example as its user would. A
 // lamp makes its shadow, follows an app, and finds a wish of the time it was
 // away.
@@ -81,31 +98,17 @@ func TestExamples_ALampFollowsItsShadow(t *testing.T) {
 	}
 	gwtest.Need(t, "node", "/usr/bin/aws")
 	l := newLAN(t)
+	defer l.stop()
 	python := gwtest.Python(t, "boto3")
-	paho := filepath.Join(l.dir, "paho-go")
-	if out, err := exec.Command("go", "build", "-o", paho, "../../scripts/examples/paho-go").CombinedOutput(); err != nil {
-		t.Fatalf("build paho-go: %v\n%s", err, out)
-	}
-	node := func(file string) lamp {
-		return func(thing, folder string) []string {
-			return []string{"node", filepath.Join(l.examples, file), thing, folder, "localhost", fmt.Sprint(l.tls)}
-		}
-	}
+	lamps := l.lamps()
 	js, boto, cli := []string{"node", "switch.mjs"}, []string{python, "switch.py"}, []string{"./switch.sh"}
 	for _, c := range []struct {
 		name      string
-		lamp      lamp
 		app, away []string
 	}{
-		{"v1", node("lamp-v1.mjs"), js, boto},
-		{"v2-mqtt5", node("lamp-v2-mqtt5.mjs"), boto, js},
-		{"v2-mqtt311", node("lamp-v2-mqtt311.mjs"), js, cli},
-		{"mqttjs", node("lamp-mqttjs.mjs"), cli, js},
-		{"paho-go", func(thing, folder string) []string {
-			return []string{paho, thing, folder, fmt.Sprintf("localhost:%d", l.tls)}
-		}, boto, js},
+		{"v1", js, boto}, {"v2-mqtt5", boto, js}, {"v2-mqtt311", js, cli}, {"mqttjs", cli, js}, {"paho-go", boto, js},
 	} {
-		t.Run(c.name, func(t *testing.T) { l.followed(t, c.name, c.lamp, c.app, c.away) })
+		t.Run(c.name, func(t *testing.T) { l.followed(t, c.name, lamps[c.name], c.app, c.away) })
 	}
 }
 
@@ -135,4 +138,37 @@ func (l *lan) followed(t *testing.T, name string, lamp lamp, app, away []string)
 		t.Fatalf("%v: %s", away, out)
 	}
 	second.Kill()
+}
+
+// TestExamples_LampsOutliveTheGateway kills the gateway under all lamps. They
+// come back by themselves, and follow a wish that was made before they did.
+func TestExamples_LampsOutliveTheGateway(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs clients of other languages")
+	}
+	gwtest.Need(t, "node")
+	l := newLAN(t)
+	defer l.stop()
+	on := make(map[string]*gwtest.Process)
+	for name, lamp := range l.lamps() {
+		command := lamp("lamp-"+name, l.enrol("lamp-"+name))
+		on[name] = gwtest.Start(t, command[0], command[1:]...)
+	}
+	follow := func(text string) {
+		t.Helper()
+		for name, lamp := range on {
+			gwtest.Eventually(t, name+" says: "+text, func() bool { return strings.Contains(lamp.Output(), text) })
+		}
+	}
+	follow("the lamp is off")
+	l.process.Kill()
+	l.start()
+	for name := range on {
+		l.do("shadow", "set", "lamp-"+name, `{"desired":{"on":true}}`)
+	}
+	follow("the lamp is on")
+	for name, lamp := range on {
+		gwtest.Eventually(t, name+" has reported", func() bool { return !strings.Contains(l.do("shadow", "get", "lamp-"+name, "-o", "json"), `"delta"`) })
+		t.Logf("%s: %s", name, lamp.Output())
+	}
 }

@@ -19,6 +19,8 @@ const shadow = iotshadow.IotShadowClientv2.newFromMqtt311(connection, {
   maxRequestResponseSubscriptions: 4, maxStreamingSubscriptions: 1, operationTimeoutInSeconds: 10,
 });
 
+const complain = (err) => console.error(String(err));
+
 async function follow(on) {
   await shadow.updateShadow({ thingName: thing, state: { reported: { on } } });
   console.log(`the lamp is ${on ? 'on' : 'off'}`);
@@ -36,10 +38,10 @@ async function catchUp() {
 }
 
 const wishes = shadow.createShadowDeltaUpdatedStream({ thingName: thing });
-wishes.on('incomingPublish', ({ message }) => follow(message.state.on));
+wishes.on('incomingPublish', ({ message }) => follow(message.state.on).catch(complain));
 wishes.open();
-connection.on('error', (err) => console.error(String(err)));
-connection.on('resume', catchUp);
+connection.on('error', complain);
+connection.on('resume', () => catchUp().catch(complain));
 await connection.connect();
-await catchUp();
+await catchUp().catch(complain);
 setInterval(() => {}, 60_000); // this SDK's connection alone keeps no program alive

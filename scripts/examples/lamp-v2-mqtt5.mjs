@@ -18,6 +18,8 @@ const shadow = iotshadow.IotShadowClientv2.newFromMqtt5(client, {
   maxRequestResponseSubscriptions: 4, maxStreamingSubscriptions: 1, operationTimeoutInSeconds: 10,
 });
 
+const complain = (err) => console.error(String(err));
+
 async function follow(on) {
   await shadow.updateShadow({ thingName: thing, state: { reported: { on } } });
   console.log(`the lamp is ${on ? 'on' : 'off'}`);
@@ -35,9 +37,9 @@ async function catchUp() {
 }
 
 const wishes = shadow.createShadowDeltaUpdatedStream({ thingName: thing });
-wishes.on('incomingPublish', ({ message }) => follow(message.state.on));
+wishes.on('incomingPublish', ({ message }) => follow(message.state.on).catch(complain));
 wishes.open();
-client.on('error', (err) => console.error(String(err)));
-client.on('connectionFailure', ({ error }) => console.error(String(error)));
-client.on('connectionSuccess', catchUp);
+client.on('error', complain);
+client.on('connectionFailure', ({ error }) => complain(error));
+client.on('connectionSuccess', () => catchUp().catch(complain));
 client.start();
