@@ -89,7 +89,7 @@ func (b *Broker) attach(c *client, connack func(present bool) []byte) {
 	for {
 		s := b.sessions.get(c.public.ID)
 		if s != nil {
-			b.evict(s)
+			b.evict(s, ending{code: wire.CodeTakenOver, event: lifecycle.Duplicate, text: "another connection uses this client id"})
 			s = b.sessions.get(c.public.ID)
 		}
 		present := s != nil && !c.public.CleanStart && s.owner == c.public.Principal
@@ -109,14 +109,14 @@ func (b *Broker) attach(c *client, connack func(present bool) []byte) {
 
 // evict ends the connection that s has or had, and waits until it is cleaned
 // up after, so that events and messages of the two do not mix.
-func (b *Broker) evict(s *session) {
+func (b *Broker) evict(s *session, why ending) {
 	s.mu.Lock()
 	old := s.latest
 	s.mu.Unlock()
 	if old == nil {
 		return
 	}
-	old.stop(ending{code: wire.CodeTakenOver, event: lifecycle.Duplicate, text: "another connection uses this client id"})
+	old.stop(why)
 	t := time.NewTimer(takeoverPatience)
 	defer t.Stop()
 	select {

@@ -5,19 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
-	"strconv"
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/sigv4"
-	"github.com/tidehold/tidehold/gateway/topic"
 )
 
-// api is what one request asks of the house: who asks, and its body.
+// api is what one request asks of the house: who asks, its body, the id under
+// which it is answered, and whether policies are asked.
 type api struct {
 	principal iot.Principal
 	body      []byte
+	id        string
+	asked     bool
 }
 
 // call answers a request with a JSON value, raw JSON (json.RawMessage) or an error.
@@ -32,27 +32,6 @@ type operation struct {
 }
 
 func everything(*http.Request) string { return "*" }
-
-func thingOf(r *http.Request) string {
-	resource := "thing/" + r.PathValue("thing")
-	if name := r.URL.Query().Get("name"); name != "" {
-		resource += "/" + name
-	}
-	return resource
-}
-
-func topicOf(r *http.Request) string { return "topic/" + r.PathValue("topic") }
-
-// dataPlane are AWS's `iot-data` operations (http-api.md, data plane).
-func (s *Server) dataPlane() []operation {
-	return []operation{
-		{"GET /things/{thing}/shadow", "iot:GetThingShadow", thingOf, s.getShadow},
-		{"POST /things/{thing}/shadow", "iot:UpdateThingShadow", thingOf, s.updateShadow},
-		{"DELETE /things/{thing}/shadow", "iot:DeleteThingShadow", thingOf, s.deleteShadow},
-		{"GET /api/things/shadow/ListNamedShadowsForThing/{thing}", "iot:ListNamedShadowsForThing", everything, s.listShadows},
-		{"POST /topics/{topic...}", "iot:Publish", topicOf, s.publish},
-	}
-}
 
 // admin are the gateway's own operations, for the command line and the console.
 func (s *Server) admin() []operation {
@@ -82,34 +61,30 @@ func (s *Server) operatorRoutes() http.Handler {
 	operator := func(*http.Request, []byte) (iot.Principal, error) {
 		return iot.Principal{Kind: iot.Local, ID: "operator"}, nil
 	}
-	for _, op := range append(s.dataPlane(), s.admin()...) {
+	for _, op := range s.admin() {
 		mux.HandleFunc(op.pattern, s.ask(operator, false, op))
 	}
 	mux.Handle("GET /metrics", s.services.Metrics)
-	return s.withControl(mux, operator)
+	return s.withControl(s.dataRoutes(operator, false, mux), operator)
 }
 
 // controlRoutes ask for a signature, and then for a permission.
 func (s *Server) controlRoutes() http.Handler {
 	mux := s.healthRoutes()
-	for _, op := range append(s.dataPlane(), s.admin()...) {
+	for _, op := range s.admin() {
 		mux.HandleFunc(op.pattern, s.ask(s.services.Keys.Verify, true, op))
 	}
 	if s.services.Console != nil {
 		mux.Handle("GET /{$}", s.services.Console)
 		mux.Handle("GET /console/", s.services.Console)
 	}
-	return s.withControl(mux, s.services.Keys.Verify)
+	return s.withControl(s.dataRoutes(s.services.Keys.Verify, true, mux), s.services.Keys.Verify)
 }
 
 // deviceRoutes are the data plane for client certificates.
 func (s *Server) deviceRoutes() http.Handler {
-	mux := http.NewServeMux()
 	certificate := func(r *http.Request, _ []byte) (iot.Principal, error) { return s.services.Keys.Certificate(r.TLS) }
-	for _, op := range s.dataPlane() {
-		mux.HandleFunc(op.pattern, s.ask(certificate, true, op))
-	}
-	return mux
+	return s.dataRoutes(certificate, true, http.HandlerFunc(unknownPath))
 }
 
 // ask answers one operation for whoever identify finds; asked says whether a
@@ -129,7 +104,7 @@ func (s *Server) ask(who identify, asked bool, op operation) http.HandlerFunc {
 			writeError(w, err)
 			return
 		}
-		answer(w, r, op.do, api{principal, body})
+		answer(w, r, op.do, api{principal, body, w.Header().Get(requestID), asked})
 	}
 }
 
@@ -167,6 +142,7 @@ func (s *Server) metricsRoutes() http.Handler {
 // healthRoutes need no identity: they tell a supervisor what it must know.
 func (s *Server) healthRoutes() *http.ServeMux {
 	mux := http.NewServeMux()
+	mux.HandleFunc("/", unknownPath)
 	probe := func(check func() error) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			if err := check(); err != nil {
@@ -216,100 +192,11 @@ func writeError(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Amzn-ErrorType", kind)
 	w.WriteHeader(status)
-	w.Write(errorBody(err))
+	w.Write(errorBody(err, w.Header().Get(requestID)))
 }
 
 func (s *Server) value(read func() any) call {
 	return func(api, *http.Request) (any, error) { return read(), nil }
-}
-
-func shadowKey(r *http.Request) (iot.ShadowKey, error) {
-	thing, err := iot.ParseThingName(r.PathValue("thing"))
-	if err != nil {
-		return iot.ShadowKey{}, err
-	}
-	shadow, err := iot.ParseShadowName(r.URL.Query().Get("name"))
-	return iot.ShadowKey{Thing: thing, Shadow: shadow}, err
-}
-
-func origin(a api, r *http.Request) iot.Origin {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = ""
-	}
-	return iot.Origin{Principal: a.principal, SourceIP: host, Source: "api/" + a.principal.ID}
-}
-
-func (s *Server) getShadow(_ api, r *http.Request) (any, error) {
-	key, err := shadowKey(r)
-	if err != nil {
-		return nil, err
-	}
-	body, err := s.services.Shadows.Get(r.Context(), key, "")
-	return json.RawMessage(body), err
-}
-
-func (s *Server) updateShadow(a api, r *http.Request) (any, error) {
-	key, err := shadowKey(r)
-	if err != nil {
-		return nil, err
-	}
-	body, err := s.services.Shadows.Update(r.Context(), key, a.body, origin(a, r))
-	return json.RawMessage(body), err
-}
-
-func (s *Server) deleteShadow(a api, r *http.Request) (any, error) {
-	key, err := shadowKey(r)
-	if err != nil {
-		return nil, err
-	}
-	body, err := s.services.Shadows.Delete(r.Context(), key, origin(a, r))
-	return json.RawMessage(body), err
-}
-
-func (s *Server) listShadows(_ api, r *http.Request) (any, error) {
-	thing, err := iot.ParseThingName(r.PathValue("thing"))
-	if err != nil {
-		return nil, err
-	}
-	size := 25
-	if text := r.URL.Query().Get("pageSize"); text != "" {
-		if size, err = strconv.Atoi(text); err != nil || size < 1 || size > 100 {
-			return nil, iot.Errorf(iot.InvalidRequest, "pageSize %q: want 1 to 100", text)
-		}
-	}
-	names, next, err := s.services.Shadows.List(r.Context(), thing, r.URL.Query().Get("nextToken"), size)
-	if err != nil {
-		return nil, err
-	}
-	page := struct {
-		Results   []iot.ShadowName `json:"results"`
-		NextToken string           `json:"nextToken,omitempty"`
-	}{append([]iot.ShadowName{}, names...), next}
-	return page, nil
-}
-
-func (s *Server) publish(a api, r *http.Request) (any, error) {
-	name, err := topic.ParseName(r.PathValue("topic"))
-	if err != nil {
-		return nil, err
-	}
-	if reserved, is := topic.ParseReserved(string(name)); is && !reserved.ClientMayPublish() {
-		return nil, iot.Errorf(iot.Forbidden, "topic %q is the gateway's own", name)
-	}
-	m := iot.Message{Topic: string(name), Payload: a.body, Origin: origin(a, r)}
-	switch qos := r.URL.Query().Get("qos"); qos {
-	case "", "0":
-	case "1":
-		m.QoS = 1
-	default:
-		return nil, iot.Errorf(iot.InvalidRequest, "qos %q: want 0 or 1", qos)
-	}
-	m.Retain = r.URL.Query().Get("retain") == "true"
-	if err := s.services.Publisher.PublishHTTP(r.Context(), m); err != nil {
-		return nil, err
-	}
-	return map[string]string{"message": "OK", "traceId": ""}, nil
 }
 
 // uplinks answers with all uplinks, or with the one that is named.

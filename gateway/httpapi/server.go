@@ -22,6 +22,9 @@ import (
 // BodyBytesMax is the largest request body: AWS's publish limit.
 const BodyBytesMax = 128 << 10
 
+// requestID is the header that names an answer; SDKs show it in their errors.
+const requestID = "X-Amzn-Requestid"
+
 // headerWait is how long a client may take to send its request head.
 const headerWait = 10 * time.Second
 
@@ -163,6 +166,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) guard(name string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		w.Header().Set(requestID, s.services.IDs.UUID())
 		defer func() {
 			if p := recover(); p != nil {
 				s.panics.Inc()

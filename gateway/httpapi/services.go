@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 )
 
@@ -50,6 +52,23 @@ type Sim interface {
 // Publisher takes a message into the house as if a client had published it.
 type Publisher interface {
 	PublishHTTP(ctx context.Context, m iot.Message) error
+}
+
+// Removal says what else goes with a connection that is ended.
+type Removal struct {
+	Session bool // what waits in it is lost
+	Will    bool // the last will is not sent
+}
+
+// Broker is what the data plane asks of the broker.
+type Broker interface {
+	// CheckTopic reports why nobody outside may publish to a topic.
+	CheckTopic(name string) error
+	Retained(name string) (iot.Message, bool)
+	// RetainedAfter lists up to n retained messages beyond a topic, by topic.
+	RetainedAfter(name string, n int) []iot.Message
+	// Remove ends a connection; false: there was nothing to remove.
+	Remove(id iot.ClientID, r Removal) bool
 }
 
 // Operator answers for the gateway as a whole. Each method gives a value that
@@ -112,6 +131,7 @@ type Services struct {
 	Uplinks   Uplinks
 	Sim       Sim
 	Publisher Publisher
+	Broker    Broker
 	Operator  Operator
 	// Rules may be nil: there are none of its routes then.
 	Rules Rules
@@ -122,10 +142,12 @@ type Services struct {
 	Root    func() []byte
 	Console http.Handler
 	Metrics http.Handler
+	Clock   clock.Clock
+	IDs     *ids.Source
 }
 
 // errorBody is AWS's error document and ours: a message, and a type for machines.
-func errorBody(err error) []byte {
-	body, _ := json.Marshal(map[string]string{"message": iot.MessageOf(err), "traceId": ""})
+func errorBody(err error, id string) []byte {
+	body, _ := json.Marshal(map[string]string{"message": iot.MessageOf(err), "traceId": id})
 	return body
 }

@@ -39,6 +39,7 @@ const (
 	UpdateConflict                                    // the object is being changed
 	RegistrationFailure                               // a template could not be carried out
 	SQLParse                                          // the SQL of a rule does not parse
+	MethodNotAllowed                                  // the path is known, the verb is not
 )
 
 var codeForms = map[Code]struct {
@@ -71,6 +72,7 @@ var codeForms = map[Code]struct {
 	UpdateConflict:      {409, 0x83, "ConflictingResourceUpdateException"},
 	RegistrationFailure: {400, 0x83, "ResourceRegistrationFailureException"},
 	SQLParse:            {400, 0x83, "SqlParseException"},
+	MethodNotAllowed:    {405, 0x83, "MethodNotAllowedException"},
 }
 
 // HTTPStatus is the status of c over HTTP and the `code` of a shadow rejection.
