@@ -172,6 +172,9 @@ func (b *batch) execute(tx *store.Tx) error {
 	if err := writeDoc(tx, b.key, cur, body); err != nil {
 		return err
 	}
+	if err := b.s.keepChanges(tx, b.key, b.requests, now); err != nil {
+		return err
+	}
 	if err := b.s.sweepInPassing(tx, now); err != nil {
 		return err
 	}

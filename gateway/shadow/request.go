@@ -264,14 +264,7 @@ func (s *Service) publish(r *request) {
 			Arrived: now,
 		})
 	}
-	if len(r.changes) == 0 {
-		return
-	}
-	for _, watch := range *s.watchers.Load() {
-		for _, d := range r.changes {
-			watch(Change{Key: r.key, Version: d.Version, Deleted: d.Deleted, Origin: r.origin, Doc: d})
-		}
-	}
+	s.tell(r)
 }
 
 // finish counts r and tells who waits for it.

@@ -19,7 +19,8 @@
 // one shadow, then 429; queueMax requests in the service, then the caller
 // waits; cacheBytesMax of parsed documents in memory, then the least recently
 // used go; answersPerClient and answersMax remembered answers, then the oldest
-// go; tombstones stay for 48 hours, and as long as an uplink has a record.
+// go; changesPerShadow changes of a shadow and changesMax in all are
+// remembered; tombstones stay for 48 hours, and as long as an uplink has a record.
 //
 // Blocking: HandleTopic returns at once unless queueMax requests wait. A get of
 // a shadow with nothing under way is answered from memory without a commit.
@@ -106,10 +107,12 @@ type Service struct {
 	rate     buckets
 	live     atomic.Int64 // documents that exist
 	failing  atomic.Bool  // the last commit failed
-	watchers atomic.Pointer[[]func(Change)]
+	watchers atomic.Pointer[[]*watcher]
 
 	mu     sync.Mutex // guards what the writer keeps, and Watch
 	writer writerState
+	// changes counts those written to the history; the writer alone uses it.
+	changes int64
 }
 
 // New makes a service over db, which was opened with Schema. known tells
@@ -131,7 +134,7 @@ func New(cfg Config, db *store.DB, clk clock.Clock, pub Publisher, known func(io
 		rate: buckets{perSecond: cfg.MaxRate},
 	}
 	s.inFlight.max = cfg.MaxInFlight
-	s.watchers.Store(&[]func(Change){})
+	s.watchers.Store(&[]*watcher{})
 	s.fig = newFigures(m, s)
 	return s, nil
 }
@@ -168,20 +171,12 @@ func (s *Service) storing(err error) {
 	}
 }
 
-// Watch calls f after every commit that changed a shadow, in the order of the
-// shadow's versions. f must not block and must not call the Service. A crash
-// may lose calls: a hint, not a log.
-func (s *Service) Watch(f func(Change)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := append([]func(Change){}, *s.watchers.Load()...)
-	all = append(all, f)
-	s.watchers.Store(&all)
-}
-
 // sweep removes what is too old.
 func (s *Service) sweep(tx *store.Tx, now time.Time) error {
 	if err := sweepTombstones(tx, now); err != nil {
+		return err
+	}
+	if err := trimChanges(tx); err != nil {
 		return err
 	}
 	return sweepAnswers(tx, now.Add(-answerAge))

@@ -16,6 +16,8 @@ import (
 //	shadow_sync    one opaque record for each uplink and shadow; the record with
 //	               an empty thing is the uplink's own
 //	shadow_answer  what was answered to tokens that begin with `gw:`
+//	shadow_change  the last changes of each shadow; slot is the version modulo
+//	               changesPerShadow, so that a new change takes an old one's place
 func Schema() store.Schema {
 	return store.Schema{Room: "shadow", Steps: []string{`
 CREATE TABLE shadow(
@@ -35,7 +37,13 @@ CREATE TABLE shadow_answer(
 	id INTEGER PRIMARY KEY,
 	client TEXT NOT NULL, token TEXT NOT NULL,
 	request BLOB NOT NULL, version INTEGER NOT NULL, made_s INTEGER NOT NULL,
-	UNIQUE(client, token)) STRICT;`}}
+	UNIQUE(client, token)) STRICT;`, `
+CREATE TABLE shadow_change(
+	id INTEGER PRIMARY KEY,
+	thing TEXT NOT NULL, name TEXT NOT NULL, slot INTEGER NOT NULL,
+	version INTEGER NOT NULL, at_ms INTEGER NOT NULL, deleted INTEGER NOT NULL,
+	who TEXT NOT NULL, state BLOB,
+	UNIQUE(thing, name, slot)) STRICT;`}}
 }
 
 func decode(key iot.ShadowKey, body []byte) (*doc.Shadow, error) {

@@ -30,7 +30,7 @@ func appendTime(dst []byte, seconds int64) []byte {
 // time: it repeats the state as it was sent (shadow.md section 6).
 func Accepted(r Request, made Stamp) []byte {
 	dst := append(make([]byte, 0, 256), `{"state":`...)
-	dst = r.appendState(dst)
+	dst = r.AppendState(dst)
 	dst = append(dst, `,"metadata":`...)
 	if r.Clear {
 		dst = appendTimestamp(dst, made.Time)

@@ -243,7 +243,7 @@ func (r *Request) takeVersion(v Value) error {
 // Append writes the request document behind dst, as a client would send it.
 func (r Request) Append(dst []byte) []byte {
 	dst = append(dst, `{"state":`...)
-	dst = r.appendState(dst)
+	dst = r.AppendState(dst)
 	if r.Version != nil {
 		dst = append(dst, `,"version":`...)
 		dst = strconv.AppendInt(dst, *r.Version, 10)
@@ -251,7 +251,8 @@ func (r Request) Append(dst []byte) []byte {
 	return closeBody(dst, r.Token)
 }
 
-func (r Request) appendState(dst []byte) []byte {
+// AppendState writes the state of the request behind dst, as it was sent.
+func (r Request) AppendState(dst []byte) []byte {
 	if r.Clear {
 		return append(dst, "null"...)
 	}
