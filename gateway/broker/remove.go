@@ -33,13 +33,10 @@ func (b *Broker) Remove(id iot.ClientID, r Removal) bool {
 	return true
 }
 
-// CheckTopic reports why nobody outside may publish to a topic: its form, the
-// limits, or the reserved tree (shadow.md section 1).
-func (b *Broker) CheckTopic(name string) error {
-	if _, err := topic.ParseName(name); err != nil {
-		return err
-	}
-	if _, refusal := b.judgeTopic(name); refusal != nil {
+// CheckTopic reports why nobody outside may publish to a topic of legal form:
+// the limits, or the reserved tree (shadow.md section 1).
+func (b *Broker) CheckTopic(name topic.Name) error {
+	if _, refusal := b.judgeTopic(string(name)); refusal != nil {
 		return refusal
 	}
 	return nil
