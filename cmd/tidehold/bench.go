@@ -98,6 +98,7 @@ func runBench(ctx context.Context, out io.Writer, format string, cfg bench.Confi
 func subjectCommand() *cobra.Command {
 	var file, profile string
 	var durable bench.Durable
+	var floor bench.Floor
 	cmd := &cobra.Command{
 		Use: "subject", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -112,11 +113,16 @@ func subjectCommand() *cobra.Command {
 			if durable.Dir != "" {
 				return durable.Serve(cmd.Context())
 			}
+			if floor.Cert != "" {
+				floor.Bind = durable.Bind
+				return floor.Serve(cmd.Context())
+			}
 			text, err := os.ReadFile(file)
 			if err != nil {
 				return err
 			}
-			g, err := bench.Gateway(text, parts())
+			socket, _ := cmd.Flags().GetString("socket")
+			g, err := bench.Gateway(text, parts(), socket)
 			if err != nil {
 				return err
 			}
@@ -129,6 +135,9 @@ func subjectCommand() *cobra.Command {
 	cmd.Flags().StringVar(&durable.Metrics, "metrics", "127.0.0.1:0", "address of its metrics")
 	cmd.Flags().StringVar(&durable.Profile, "profile", "strict", "its telemetry profile")
 	cmd.Flags().DurationVar(&durable.CommitDelay, "commit-delay", 0, "what is added to each commit")
+	cmd.Flags().StringVar(&floor.Cert, "cert", "", "certificate of the least TLS server")
+	cmd.Flags().StringVar(&floor.Key, "key", "", "its key")
+	cmd.Flags().StringVar(&floor.CA, "ca", "", "whose certificates it wants to see")
 	return cmd
 }
 

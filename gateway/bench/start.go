@@ -27,6 +27,7 @@ const (
 type setup struct {
 	yaml     string // more configuration
 	listener string // more of the one listener, such as `, tls: true`
+	auth     string // of the listener; empty is loopback
 	dir      string // storage; empty is a fresh folder
 }
 
@@ -37,7 +38,7 @@ storage: {dir: %q}
 mqtt:
   limits: {preset: none, max_connections: 0}
   queue: {max_messages: 1000000, max_bytes: 1GiB}
-  listeners: [{name: local, bind: %q, auth: loopback%s}]
+  listeners: [{name: local, bind: %q, auth: %s%s}]
 http: {data_plane: {bind: off}, control: {bind: off}, metrics: {bind: off}}
 log: {level: warn}
 %s`
@@ -96,7 +97,10 @@ func (b *bench) subject(ctx context.Context, s setup) (*target, error) {
 	if s.dir == "" {
 		s.dir = filepath.Join(b.dir, b.next("gateway"))
 	}
-	text := fmt.Sprintf(head, s.dir, address, s.listener, s.yaml)
+	if s.auth == "" {
+		s.auth = "loopback"
+	}
+	text := fmt.Sprintf(head, s.dir, address, s.auth, s.listener, s.yaml)
 	if b.cfg.Self == "" {
 		return b.inside(ctx, text, address)
 	}
@@ -104,17 +108,22 @@ func (b *bench) subject(ctx context.Context, s setup) (*target, error) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	args := []string{"run", "--config", file, "--socket", file + ".sock"}
+	socket := file + ".sock"
+	args := []string{"run", "--config", file, "--socket", socket}
 	if b.cfg.Profile != "" {
 		profile := filepath.Join(b.cfg.Profile, b.scenario+"-"+b.next("cpu")+".pprof")
-		args = []string{"bench", "subject", "--config", file, "--cpuprofile", profile}
+		args = []string{"bench", "subject", "--config", file, "--cpuprofile", profile, "--socket", socket}
 	}
-	return spawn(ctx, subjectName, address, b.cfg.Self, args...)
+	t, err := spawn(ctx, subjectName, address, b.cfg.Self, args...)
+	if err == nil {
+		t.socket = socket
+	}
+	return t, err
 }
 
 // inside runs the gateway in this process.
 func (b *bench) inside(ctx context.Context, text, address string) (*target, error) {
-	g, err := Gateway([]byte(text), b.cfg.Parts)
+	g, err := Gateway([]byte(text), b.cfg.Parts, "")
 	if err != nil {
 		return nil, err
 	}
@@ -138,14 +147,15 @@ func within(ctx context.Context, address string, run func(context.Context) error
 }
 
 // Gateway builds a gateway from the text of a configuration, for `bench
-// subject` and for measuring inside this process.
-func Gateway(text []byte, parts Parts) (*gateway.Gateway, error) {
+// subject` and for measuring inside this process. socket is where the command
+// line finds it; empty is nowhere.
+func Gateway(text []byte, parts Parts, socket string) (*gateway.Gateway, error) {
 	cfg, problems := config.LoadBytes("bench.yaml", text, gateway.CheckOptions(parts))
 	if config.HasErrors(problems) {
 		return nil, fmt.Errorf("configuration of the subject: %v", problems)
 	}
 	return gateway.New(cfg, gateway.Env{
-		Clock: clock.NewSystem(), Random: rand.Reader, Parts: parts,
+		Clock: clock.NewSystem(), Random: rand.Reader, Parts: parts, Socket: socket,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 }

@@ -31,6 +31,7 @@ const (
 type target struct {
 	name, address string
 	metrics       string // HOST:PORT of its figures; empty is none
+	socket        string // of its command line; empty is none
 	pid           int    // 0: not a process of its own
 	said          *tail
 	stopped       func(kill bool) error

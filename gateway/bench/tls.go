@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -21,55 +22,157 @@ import (
 	"github.com/tidehold/tidehold/gateway/bench/load"
 )
 
-// tls measures handshakes with the server's P-256 certificate, each followed
-// by CONNECT and DISCONNECT. Without a certificate of the client: a gateway
-// asks for one only on listeners of its own authority.
-func (b *bench) tls(ctx context.Context) (err error) {
+// way is a kind of handshake: with or without a certificate of the client.
+type way struct {
+	name   string
+	mutual bool
+}
+
+// papers are the certificates of one way: files for the servers, and what the
+// client shows to the gateway and to all others.
+type papers struct {
+	cert, key, ca string // ca is empty when the client shows nothing
+	pool          *x509.CertPool
+	toSubject     []tls.Certificate
+	toOthers      []tls.Certificate
+}
+
+// curve is what every handshake here agrees on. What a client offers decides:
+// Go offers a post-quantum exchange that the gateway takes and an older OpenSSL
+// does not know, so that two different things would be compared.
+const curve = tls.CurveP256
+
+// tls measures handshakes with P-256 certificates, each followed by CONNECT and
+// DISCONNECT, beside a Mosquitto and beside the least that Go can do.
+func (b *bench) tls(ctx context.Context) error {
 	if b.cfg.Against != "" {
 		return nil // its certificate is unknown
 	}
-	cert, key, pool, err := b.certificate()
+	for _, w := range []way{{"server", false}, {"mutual", true}} {
+		if w.mutual && b.cfg.Self == "" {
+			continue // nobody can be enrolled without the command line
+		}
+		if err := b.handshakesOf(ctx, w); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) handshakesOf(ctx context.Context, w way) (err error) {
+	p, err := b.papers(w)
 	if err != nil {
 		return err
 	}
-	subject, err := b.subject(ctx, setup{
-		listener: ", tls: true", yaml: fmt.Sprintf("tls: {server: {cert: %q, key: %q}}\n", cert, "file:"+key),
-	})
-	if err != nil {
-		return err
-	}
-	targets := []*target{subject}
+	targets, err := b.tlsTargets(ctx, w, p)
 	defer func() {
 		for _, t := range targets {
 			err = errors.Join(err, t.stop(false))
 		}
 	}()
-	if b.mosquitto != "" {
-		peer, err := b.peer(ctx, fmt.Sprintf("certfile %s\nkeyfile %s\n%s", cert, key, peerPrompt))
-		if err != nil {
+	if err != nil {
+		return err
+	}
+	if w.mutual {
+		if err := b.enrol(ctx, targets[0], p); err != nil {
 			return err
 		}
-		targets = append(targets, peer)
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, resume := range []bool{false, true} {
-			client := &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: version, MaxVersion: version}
-			kind := "full"
-			if resume {
-				kind = "resumed"
-			}
-			if _, err := b.compare(ctx, fmt.Sprintf("%s/%s", tls.VersionName(version), kind), targets, nil, func(t *target) (Figures, error) {
-				one := client.Clone()
-				if resume {
-					one.ClientSessionCache = tls.NewLRUClientSessionCache(8)
-				}
-				return b.handshakes(ctx, t, one)
-			}); err != nil {
+			if err := b.compareHandshakes(ctx, w, p, targets, version, resume); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// compareHandshakes measures the gateway beside each of the others.
+func (b *bench) compareHandshakes(ctx context.Context, w way, p *papers, targets []*target, version uint16, resume bool) error {
+	kind := "full"
+	if resume {
+		kind = "resumed"
+	}
+	var bars []bar
+	if w.mutual && !resume {
+		bars = []bar{most(cpu, .7).ofPeer()}
+	}
+	measure := func(t *target) (Figures, error) {
+		client := &tls.Config{RootCAs: p.pool, ServerName: "localhost", MinVersion: version, MaxVersion: version,
+			CurvePreferences: []tls.CurveID{curve}, Certificates: p.toOthers}
+		if t == targets[0] {
+			client.Certificates = p.toSubject
+		}
+		if resume {
+			client.ClientSessionCache = tls.NewLRUClientSessionCache(8)
+		}
+		return b.handshakes(ctx, t, client)
+	}
+	for _, other := range targets[1:] {
+		cell := fmt.Sprintf("%s/%s/%s", w.name, tls.VersionName(version), kind)
+		if other.name == floorName {
+			cell, bars = "least/"+cell, nil
+		}
+		if _, err := b.compare(ctx, cell, []*target{targets[0], other}, bars, measure); err != nil {
+			return err
+		}
+	}
+	if len(targets) == 1 {
+		_, err := b.alone(ctx, fmt.Sprintf("%s/%s/%s", w.name, tls.VersionName(version), kind), targets[0], nil, measure)
+		return err
+	}
+	return nil
+}
+
+// floorName is the least that Go can do, in the output.
+const floorName = "least"
+
+// tlsTargets starts the gateway, a Mosquitto when there is one, and the least
+// server when there is a program for it.
+func (b *bench) tlsTargets(ctx context.Context, w way, p *papers) (all []*target, err error) {
+	s := setup{listener: ", tls: true", yaml: fmt.Sprintf("tls: {server: {cert: %q, key: %q}}\n", p.cert, "file:"+p.key)}
+	peer := fmt.Sprintf("certfile %s\nkeyfile %s\n%s", p.cert, p.key, peerPrompt)
+	if w.mutual {
+		s.auth = "certificate"
+		s.yaml += `security: {policies: [{name: bench, document: {Version: "2012-10-17", Statement: [{Effect: Allow, Action: "iot:*", Resource: "*"}]}}]}` + "\n"
+		peer += fmt.Sprintf("cafile %s\nrequire_certificate true\n", p.ca)
+	}
+	add := func(t *target, err error) error {
+		if err == nil {
+			all = append(all, t)
+		}
+		return err
+	}
+	if err := add(b.subject(ctx, s)); err != nil {
+		return all, err
+	}
+	if b.mosquitto != "" {
+		if err := add(b.peer(ctx, peer)); err != nil {
+			return all, err
+		}
+	}
+	if b.cfg.Self == "" {
+		return all, nil
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return all, err
+	}
+	return all, add(spawn(ctx, floorName, address, b.cfg.Self, "bench", "subject", "--bind", address,
+		"--cert", p.cert, "--key", p.key, "--ca", p.ca))
+}
+
+// enrol has the gateway make a certificate for the client, with a P-256 key.
+func (b *bench) enrol(ctx context.Context, subject *target, p *papers) error {
+	out := filepath.Join(b.dir, b.next("thing"))
+	cmd := exec.CommandContext(ctx, b.cfg.Self, "thing", "create", "bench", "--policy", "bench", "--key", "p256", "--out", out, "--socket", subject.socket)
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("enrol a client: %w: %s", err, said)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(out, "cert.pem"), filepath.Join(out, "private.key"))
+	p.toSubject = []tls.Certificate{pair}
+	return err
 }
 
 // handshakers connect at the same time.
@@ -105,11 +208,12 @@ func (b *bench) handshakes(ctx context.Context, t *target, client *tls.Config) (
 	return f, err
 }
 
-// certificate makes a self-signed certificate for localhost and writes it.
-func (b *bench) certificate() (cert, key string, pool *x509.CertPool, err error) {
+// papers makes a self-signed certificate for localhost and writes it. With a
+// client's it is the authority of that too.
+func (b *bench) papers(w way) (*papers, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return "", "", nil, err
+		return nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
@@ -118,20 +222,43 @@ func (b *bench) certificate() (cert, key string, pool *x509.CertPool, err error)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {
-		return "", "", nil, err
+		return nil, err
+	}
+	p := &papers{pool: x509.NewCertPool(), cert: filepath.Join(b.dir, w.name+"-cert.pem"), key: filepath.Join(b.dir, w.name+"-key.pem")}
+	own, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	p.pool.AddCert(own)
+	if w.mutual {
+		p.ca = p.cert
+		p.toOthers, err = clientOf(own, private)
+		if err != nil {
+			return nil, err
+		}
 	}
 	secret, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
-		return "", "", nil, err
+		return nil, err
 	}
-	parsed, err := x509.ParseCertificate(der)
+	return p, errors.Join(
+		os.WriteFile(p.cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
+		os.WriteFile(p.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+}
+
+// clientOf makes a client's certificate of an authority.
+func clientOf(ca *x509.Certificate, signer *ecdsa.PrivateKey) ([]tls.Certificate, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return "", "", nil, err
+		return nil, err
 	}
-	pool = x509.NewCertPool()
-	pool.AddCert(parsed)
-	cert, key = filepath.Join(b.dir, "cert.pem"), filepath.Join(b.dir, "key.pem")
-	return cert, key, pool, errors.Join(
-		os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
-		os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "client"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca, &private.PublicKey, signer)
+	if err != nil {
+		return nil, err
+	}
+	return []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}, nil
 }

@@ -76,7 +76,8 @@ type Keeper struct {
 	authority atomic.Pointer[pki.Authority]
 	server    atomic.Pointer[pki.Server]
 	current   atomic.Pointer[tls.Certificate]
-	custom    []byte // the pair that is served, as it was read
+	seen      atomic.Pointer[pki.Moment] // of the last look at the clock
+	custom    []byte                     // the pair that is served, as it was read
 	renewals  *metrics.Counter
 	failures  *metrics.Counter
 }
@@ -132,6 +133,23 @@ func (k *Keeper) Floor() time.Time { return k.floor }
 // Moment is what is known about the time.
 func (k *Keeper) Moment() pki.Moment {
 	return pki.Moment{Now: k.clock.Now(), Floor: k.floor, Synced: k.clock.Synced()}
+}
+
+// lookAtClock is how often handshakes, which ask for the time again and again,
+// look whether the clock can be trusted: that takes two system calls.
+const lookAtClock = time.Second
+
+// handshakeTime is Moment's time for handshakes.
+func (k *Keeper) handshakeTime() time.Time {
+	m := pki.Moment{Now: k.clock.Now(), Floor: k.floor}
+	seen := k.seen.Load()
+	if seen == nil || m.Now.Sub(seen.Now).Abs() > lookAtClock {
+		now := k.Moment()
+		k.seen.Store(&now)
+		seen = &now
+	}
+	m.Synced = seen.Synced
+	return m.Time()
 }
 
 // Authority makes certificates. Its issuers are renewed after two thirds of
@@ -389,7 +407,7 @@ type Listener struct {
 // keys that rotate daily (crypto/tls), the server certificate of now.
 func (k *Keeper) TLS(l Listener) *tls.Config {
 	cfg := &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: l.Protocols, Time: func() time.Time { return k.Moment().Time() },
+		MinVersion: tls.VersionTLS12, NextProtos: l.Protocols, Time: k.handshakeTime,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.current.Load(), nil },
 	}
 	if l.Admit == nil {
