@@ -280,7 +280,7 @@ func (o oneBus) Bus(name string) (Bus, error) {
 	return &script{}, nil
 }
 func (o oneBus) Simulated(pin PinConfig) bool { return pin.Chip == o.name }
-func (o oneBus) Input(pin PinConfig, _ Pull) (InputLine, error) {
+func (o oneBus) Input(pin PinConfig, _ Pull, _ Edges) (InputLine, error) {
 	if pin.Chip != o.name {
 		return nil, ErrNoBus
 	}
@@ -296,7 +296,7 @@ func TestJoin_TheFirstThatKnowsServes(t *testing.T) {
 	if _, err := j.Bus("c"); !errors.Is(err, ErrNoBus) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := j.Input(PinConfig{Chip: "b"}, ""); !errors.Is(err, ErrPermission) {
+	if _, err := j.Input(PinConfig{Chip: "b"}, "", BothEdges); !errors.Is(err, ErrPermission) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := j.Output(PinConfig{Chip: "b"}, Low); !errors.Is(err, ErrNoBus) {

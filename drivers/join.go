@@ -28,9 +28,9 @@ func (j joined) Simulated(pin PinConfig) bool {
 	return false
 }
 
-func (j joined) Input(pin PinConfig, pull Pull) (InputLine, error) {
+func (j joined) Input(pin PinConfig, pull Pull, edges Edges) (InputLine, error) {
 	for _, b := range j {
-		if line, err := b.Input(pin, pull); !errors.Is(err, ErrNoBus) {
+		if line, err := b.Input(pin, pull, edges); !errors.Is(err, ErrNoBus) {
 			return line, err
 		}
 	}

@@ -15,6 +15,18 @@ const (
 	PullDown Pull = "down"
 )
 
+// Edges are the changes of an input line that are told.
+type Edges int
+
+// The edges of a request. Of both, the kernel reads the level again to tell
+// which one it was, so a pulse shorter than its own delay looks like two of
+// the same kind; of one kind none is mistaken.
+const (
+	BothEdges Edges = iota
+	RisingEdges
+	FallingEdges
+)
+
 // Level says which level an output line gets when it is requested.
 type Level int
 
@@ -60,8 +72,8 @@ type OutputLine interface {
 type Lines interface {
 	// Simulated reports that there is no hardware behind the chip.
 	Simulated(pin PinConfig) bool
-	// Input requests a line as input with edge detection.
-	Input(pin PinConfig, pull Pull) (InputLine, error)
+	// Input requests a line as input that tells edges.
+	Input(pin PinConfig, pull Pull, edges Edges) (InputLine, error)
 	// Output requests a line as output; it has its initial level from the first
 	// moment, without a glitch.
 	Output(pin PinConfig, initial Level) (OutputLine, error)

@@ -83,8 +83,8 @@ func (h *Host) Bus(name string) (drivers.Bus, error) {
 func (h *Host) Simulated(drivers.PinConfig) bool { return false }
 
 // Input requests a line as input.
-func (h *Host) Input(pin drivers.PinConfig, pull drivers.Pull) (drivers.InputLine, error) {
-	l, err := gpiochip.Input(h.dev, pin, pull)
+func (h *Host) Input(pin drivers.PinConfig, pull drivers.Pull, edges drivers.Edges) (drivers.InputLine, error) {
+	l, err := gpiochip.Input(h.dev, pin, pull, edges)
 	if err != nil {
 		return nil, err
 	}

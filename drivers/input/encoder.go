@@ -64,12 +64,12 @@ type phase struct {
 // serveEncoder watches the two lines of a knob.
 func (in *Inputs) serveEncoder(ctx context.Context, p *part) error {
 	c := p.cfg.Encoder
-	a, err := in.lines.Input(c.A, p.cfg.Pull)
+	a, err := in.lines.Input(c.A, p.cfg.Pull, drivers.BothEdges)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	b, err := in.lines.Input(c.B, p.cfg.Pull)
+	b, err := in.lines.Input(c.B, p.cfg.Pull, drivers.BothEdges)
 	if err != nil {
 		return err
 	}

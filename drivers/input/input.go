@@ -174,7 +174,7 @@ func (in *Inputs) serve(ctx context.Context, p *part) error {
 	if p.cfg.Encoder != nil {
 		return in.serveEncoder(ctx, p)
 	}
-	line, err := in.lines.Input(*p.cfg.Pin, p.cfg.Pull)
+	line, err := in.lines.Input(*p.cfg.Pin, p.cfg.Pull, p.edges())
 	if err != nil {
 		return err
 	}
@@ -266,13 +266,26 @@ func (p *part) counts(on bool) bool {
 	return on
 }
 
+// edges are those the input needs: a counter that believes every edge needs
+// only the kind that counts.
+func (p *part) edges() drivers.Edges {
+	c := p.cfg.Counter
+	switch {
+	case c == nil || p.cfg.Debounce > 0 || c.MinPulse > 0 || p.cfg.Edge == "both":
+		return drivers.BothEdges
+	case p.counts(p.on(true)):
+		return drivers.RisingEdges
+	}
+	return drivers.FallingEdges
+}
+
 func (w *watcher) loop(ctx context.Context) error {
 	for {
 		edge, err := w.wait(ctx)
 		switch {
 		case err == nil:
 			w.gap(edge.Seq)
-			w.apply(w.deb.edge(w.p.on(edge.High), edge.Time))
+			w.apply(w.changes(edge))
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, context.DeadlineExceeded):
@@ -284,6 +297,14 @@ func (w *watcher) loop(ctx context.Context) error {
 		}
 		w.tick(time.Now())
 	}
+}
+
+// changes are what an edge means: where only one kind is told, each is one.
+func (w *watcher) changes(e drivers.LineEdge) []change {
+	if w.p.edges() != drivers.BothEdges {
+		return []change{{on: w.p.on(e.High), at: e.Time}}
+	}
+	return w.deb.edge(w.p.on(e.High), e.Time)
 }
 
 // wait waits for an edge, at most until something is due.

@@ -132,6 +132,30 @@ func TestRun_BounceIsOneChangeAndAShortPulseIsNone(t *testing.T) {
 	})
 }
 
+// A kernel that is late reads the level after the pulse and tells the same
+// kind of edge twice. A counter asks for the kind that counts, so each is one.
+func TestRun_APulseShorterThanTheKernelsDelayCounts(t *testing.T) {
+	for edge, want := range map[string]drivers.Edges{"": drivers.RisingEdges, "rising": drivers.RisingEdges, "falling": drivers.FallingEdges, "both": drivers.BothEdges} {
+		p := newPart(drivers.InputConfig{Edge: edge, Counter: &drivers.CounterConfig{PerUnit: 1}})
+		if p.edges() != want {
+			t.Errorf("edge %q: asks for %v, want %v", edge, p.edges(), want)
+		}
+		high := want == drivers.RisingEdges
+		w := &watcher{p: p}
+		if got := w.changes(drivers.LineEdge{High: high}); want != drivers.BothEdges && (len(got) != 1 || !p.counts(got[0].on)) {
+			t.Errorf("edge %q: %+v; want one that counts", edge, got)
+		}
+	}
+	for name, c := range map[string]drivers.InputConfig{
+		"button": {}, "debounce": {Debounce: time.Millisecond, Counter: &drivers.CounterConfig{}},
+		"min_pulse": {Counter: &drivers.CounterConfig{MinPulse: time.Millisecond}},
+	} {
+		if newPart(c).edges() != drivers.BothEdges {
+			t.Errorf("%s needs both edges", name)
+		}
+	}
+}
+
 // The acceptance of drivers.md section 11: 1000 paced pulses of 5 ms counted
 // exactly.
 func TestRun_AThousandPacedPulsesAreCountedExactly(t *testing.T) {

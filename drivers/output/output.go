@@ -353,6 +353,9 @@ func (r *run) write(a Action) Event {
 // report tells what changed about one output.
 func (r *run) report(i int) {
 	o, p, s := r.o, r.o.parts[i], r.state[i]
+	if p.line == nil && p.lineErr == nil {
+		return // its line is asked for next
+	}
 	now, wall := o.clk.Up(), o.clk.Now()
 	h := healthOf(p, s)
 	h.Since, h.Simulated = wall, o.lines.Simulated(*p.cfg.Pin)
@@ -393,11 +396,7 @@ func same(r, o drivers.OutputReport) bool {
 func healthOf(p *part, s Part) drivers.Health {
 	switch {
 	case p.line == nil:
-		h := drivers.Health{State: drivers.Missing, Cause: drivers.CauseOf(p.lineErr)}
-		if p.lineErr != nil {
-			h.Error = p.lineErr.Error()
-		}
-		return h
+		return drivers.Health{State: drivers.Missing, Cause: drivers.CauseOf(p.lineErr), Error: p.lineErr.Error()}
 	case s.BadLine:
 		return drivers.Health{State: drivers.Fault, Cause: drivers.CauseReadBack, Error: fmt.Sprint(p.lineErr)}
 	case s.NotConfirmed:

@@ -185,6 +185,17 @@ func TestRun_StartStopAndRestartMakeNoGlitch(t *testing.T) {
 	})
 }
 
+// Outputs are opened one after the other: one whose turn has not come is not
+// missing.
+func TestRun_NoOutputIsMissingBeforeItsLineWasAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := launch(t, board1(t), nil, drivers.OutputConfig{Name: "relay"}, drivers.OutputConfig{Name: "pump"})
+		if len(r.record.health) != 2 || r.record.health[0].State != drivers.OK || r.record.health[1].State != drivers.OK {
+			t.Errorf("healths at the start: %+v", r.record.health)
+		}
+	})
+}
+
 func TestRun_MaxOnAndMinOffAreDoneByTimeAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := launch(t, board1(t), nil, drivers.OutputConfig{Name: "fan", MinOn: 2 * time.Second, MaxOn: 30 * time.Minute})

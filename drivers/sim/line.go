@@ -15,6 +15,9 @@ import (
 	"periph.io/x/conn/v3/physic"
 )
 
+// wanted are the edges of a request in periph's words.
+var wanted = map[drivers.Edges]gpio.Edge{drivers.BothEdges: gpio.BothEdges, drivers.RisingEdges: gpio.RisingEdge, drivers.FallingEdges: gpio.FallingEdge}
+
 // edgesMax is the number of edges that wait for a reader; the oldest go first.
 const edgesMax = 4096
 
@@ -166,7 +169,7 @@ type inputRequest struct {
 	once   sync.Once
 }
 
-func (l *Line) requestInput(pull drivers.Pull) (*inputRequest, error) {
+func (l *Line) requestInput(pull drivers.Pull, edges drivers.Edges) (*inputRequest, error) {
 	if err := l.claim("input"); err != nil {
 		return nil, err
 	}
@@ -174,7 +177,7 @@ func (l *Line) requestInput(pull drivers.Pull) (*inputRequest, error) {
 	l.change(func() {
 		l.output, l.pull = false, pullOf(pull)
 		l.level = l.resolve()
-		l.edges, l.want, l.seq = r.edges, gpio.BothEdges, 0
+		l.edges, l.want, l.seq = r.edges, wanted[edges], 0
 	})
 	return r, nil
 }

@@ -273,7 +273,7 @@ func TestLine_IsOnePartsAtATimeAndKeepsItsLevelWhenGivenBack(t *testing.T) {
 	pin := drivers.PinConfig{Chip: "board", Line: "27"}
 	out, err := w.Output(pin, drivers.High)
 	must(t, err)
-	if _, err := w.Input(pin, ""); !errors.Is(err, drivers.ErrNotClaimed) || !strings.Contains(err.Error(), "output") {
+	if _, err := w.Input(pin, "", drivers.BothEdges); !errors.Is(err, drivers.ErrNotClaimed) || !strings.Contains(err.Error(), "output") {
 		t.Errorf("a second claim: %v", err)
 	}
 	must(t, out.Close())
@@ -293,7 +293,7 @@ func TestLine_IsOnePartsAtATimeAndKeepsItsLevelWhenGivenBack(t *testing.T) {
 func TestLine_EdgesCarryTheirTimeAndAFullQueueShowsAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b := world(t, nil)
-		in, err := w.Input(drivers.PinConfig{Chip: "board", Line: "17"}, drivers.PullUp)
+		in, err := w.Input(drivers.PinConfig{Chip: "board", Line: "17"}, drivers.PullUp, drivers.BothEdges)
 		must(t, err)
 		if high, err := in.Read(); err != nil || !high {
 			t.Errorf("pulled up: %v, %v", high, err)

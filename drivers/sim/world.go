@@ -84,12 +84,12 @@ func (w *World) Simulated(pin drivers.PinConfig) bool {
 }
 
 // Input requests a line as input.
-func (w *World) Input(pin drivers.PinConfig, pull drivers.Pull) (drivers.InputLine, error) {
+func (w *World) Input(pin drivers.PinConfig, pull drivers.Pull, edges drivers.Edges) (drivers.InputLine, error) {
 	b, err := w.find(pin.Chip)
 	if err != nil {
 		return nil, err
 	}
-	r, err := b.Line(pin.Line).requestInput(pull)
+	r, err := b.Line(pin.Line).requestInput(pull, edges)
 	if err != nil {
 		return nil, err
 	}

@@ -163,9 +163,15 @@ type Line struct {
 	file *os.File
 }
 
-// Input requests pin below dir as input with both edges.
-func Input(dir string, pin drivers.PinConfig, pull drivers.Pull) (*Line, error) {
-	flags := uint64(flagInput | flagEdgeRising | flagEdgeFalling)
+// Input requests pin below dir as input that tells edges.
+func Input(dir string, pin drivers.PinConfig, pull drivers.Pull, edges drivers.Edges) (*Line, error) {
+	flags := uint64(flagInput)
+	if edges != drivers.FallingEdges {
+		flags |= flagEdgeRising
+	}
+	if edges != drivers.RisingEdges {
+		flags |= flagEdgeFalling
+	}
 	switch pull {
 	case drivers.PullUp:
 		flags |= flagPullUp
