@@ -18,20 +18,22 @@ import (
 // user works without the daemon: password identities stand in the configuration
 // (security.users), and what it needs is the hash.
 func user() *cobra.Command {
-	return group("user", "Password identities of devices without certificates",
-		verb("hash [NAME]", "Read a password from the terminal or standard input and print its argon2id hash, with NAME as an entry for security.users", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
-			password, err := readPassword(cmd.InOrStdin(), cmd.ErrOrStderr())
-			if err != nil {
-				return fmt.Errorf("user hash: %w", err)
-			}
-			hash := access.HashPassword([]byte(password), ids.New(rand.Reader))
-			if len(args) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), hash)
-				return nil
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "security:\n  users:\n    - name: %s\n      password: %q\n      policies: [device-default]\n", args[0], hash)
+	var policies []string
+	hash := verb("hash [NAME]", "Read a password and print its argon2id hash; with NAME as an entry for security.users", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+		password, err := readPassword(cmd.InOrStdin(), cmd.ErrOrStderr())
+		if err != nil {
+			return fmt.Errorf("user hash: %w", err)
+		}
+		hash := access.HashPassword([]byte(password), ids.New(rand.Reader))
+		if len(args) == 0 {
+			fmt.Fprintln(cmd.OutOrStdout(), hash)
 			return nil
-		}))
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "security:\n  users:\n    - {name: %q, password: %q, policies: [%s]}\n", args[0], hash, strings.Join(policies, ", "))
+		return nil
+	})
+	hash.Flags().StringSliceVar(&policies, "policy", nil, "policies of the entry; without any it may do nothing")
+	return group("user", "Password identities of devices without certificates", hash)
 }
 
 // readPassword reads one line; a terminal does not show it.

@@ -72,6 +72,7 @@ func getPolicy(c *call) (any, error) {
 		"policyName": v.Policy.Name, "policyArn": c.arn("policy/" + v.Policy.Name), "policyDocument": v.Document,
 		"defaultVersionId": number(v.Policy.Default), "creationDate": seconds(v.Policy.Created),
 		"lastModifiedDate": seconds(v.Policy.Changed), "generationId": number(v.Policy.Seq) + "." + number(v.Version),
+		"tideholdReadOnly": orFalse(v.Policy.Static),
 	}, err
 }
 

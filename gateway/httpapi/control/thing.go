@@ -60,7 +60,7 @@ func thingItem(c *call, t registry.Thing) answer {
 	}
 	return compact(answer{
 		"thingName": t.Name, "thingArn": c.arn("thing/" + string(t.Name)), "thingTypeName": orNil(t.Type),
-		"attributes": attributes, "version": t.Version,
+		"attributes": attributes, "version": t.Version, "tideholdReadOnly": orFalse(t.Static),
 	})
 }
 

@@ -180,6 +180,15 @@ func orNil(text string) any {
 	return text
 }
 
+// orFalse leaves a mark out of an answer unless it is set. `tideholdReadOnly` is
+// ours: it stands on what the configuration declares, and AWS's clients skip it.
+func orFalse(set bool) any {
+	if !set {
+		return nil
+	}
+	return true
+}
+
 // attributePayload is how attributes come in.
 type attributePayload struct {
 	Attributes map[string]string `json:"attributes"`

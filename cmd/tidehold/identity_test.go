@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tidehold/tidehold/gateway/gwtest"
+)
+
+// declared is what the configuration of TestVerbs says of identities.
+const declared = `things: [{name: fixed, type: motor, attributes: {room: hall}, policies: [device-default]}]
+security: {policies: [{name: reader, document: '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Get*","Resource":"*"}]}'}]}
+`
+
+// TestVerbs_OfIdentityTellAndExitAsTheContractSays walks through a device's life
+// on the command line: in order, each verb with its exit code and what it tells.
+func TestVerbs_OfIdentityTellAndExitAsTheContractSays(t *testing.T) {
+	s := newSecureSite(t, declared)
+	open, out := filepath.Join(s.dir, "open.json"), filepath.Join(s.dir, "pump")
+	if err := os.WriteFile(open, []byte(`{"Version":"2012-10-17","Statement":[{"Sid":"Open","Effect":"Allow","Action":"iot:*","Resource":"*"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	id := ""
+	for _, c := range []struct {
+		verb string
+		exit int
+		says string
+	}{
+		{"thing create pump --key p256 --out " + out, 0, "private.key"},
+		{"thing update pump --attribute kW=3", 0, `{"kW":"3"}`},
+		{"thing search attributes.kW:3 -o name", 0, "pump"},
+		{"thing list --attribute room=hall -o name", 0, "fixed"},
+		{"thing update fixed --attribute kW=3", 1, "declared in the gateway's configuration"},
+		{"thing get fixed -o json", 0, `"tideholdReadOnly": true`},
+		{"thing get ghost", 3, "cannot be found"},
+		{"thing delete pump", 1, "detach them first"},
+		{"policy test --cert ID --action iot:Publish --resource topic/dt/pump/x", 0, `{"Effect":"Allow","Action":["iot:Publish","iot:Receive"]`},
+		{"policy test --cert ID --action iot:Publish --resource topic/other", 4, "no statement fits"},
+		{"policy create open " + open, 0, "warning: statement 0: Resource *"},
+		{"policy create open " + open, 1, "already exists"},
+		{"policy test --cert ID --action iot:Publish --resource topic/other --add open", 0, "policy open, statement 0 Open"},
+		{"policy attach open ID", 0, ""},
+		{"policy test --cert ID --action iot:Publish --resource topic/other -o json", 0, `"authDecision": "ALLOWED"`},
+		{"policy delete open", 1, "attached to one or more principals"},
+		{"policy update open " + open, 0, `"2"`},
+		{"policy delete open 1", 0, ""},
+		{"policy update reader " + open, 1, "read-only here"},
+		{"policy get nobody", 3, "does not exist"},
+		{"cert deactivate ID", 0, "INACTIVE"},
+		{"policy test --cert ID --action iot:Publish --resource topic/other", 4, "IMPLICIT_DENY"},
+		{"cert delete ID", 1, "detached"},
+		{"thing detach pump ID", 0, ""},
+		{"cert delete ID --force", 0, ""},
+		{"cert get ID", 3, "does not exist"},
+		{"policy delete open", 0, ""},
+		{"thing delete pump", 0, ""},
+		{"access-key create --policy nobody", 3, "does not exist"},
+		{"access-key create --policy reader", 0, "SecretAccessKey"},
+		{"access-key list", 0, "reader"},
+		{"access-key delete AKIANOBODY", 3, "does not exist"},
+		{"cert frobnicate", 2, "unknown command"},
+	} {
+		args := strings.Fields(strings.ReplaceAll(c.verb, "ID", id))
+		got, exit := verb(t, append(args, "--socket", s.socket)...)
+		if exit != c.exit || !strings.Contains(got, c.says) {
+			t.Errorf("tidehold %s: exit %d, want %d and %q\n%s", c.verb, exit, c.exit, c.says, got)
+		}
+		if id == "" {
+			id = ask[[]struct{ CertificateId string }](t, "cert", "list", "--socket", s.socket)[0].CertificateId[:8]
+		}
+	}
+}
+
+// TestCert_SignAndRegisterLetOtherKeysIn: a request made by openssl is signed,
+// and a certificate of somebody else's is pinned; both connect.
+func TestCert_SignAndRegisterLetOtherKeysIn(t *testing.T) {
+	gwtest.Need(t, "openssl", "mosquitto_pub")
+	s := newSecureSite(t, `security: {policies: [{name: open, document: '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}'}]}
+`)
+	for name, request := range map[string][]string{"signed": nil, "foreign": {"-x509", "-days", "5"}} {
+		dir := filepath.Join(s.dir, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		text := filepath.Join(dir, "request.pem")
+		made := exec.Command("openssl", append([]string{"req", "-newkey", "ed25519", "-nodes", "-subj", "/CN=" + name, "-keyout", filepath.Join(dir, "private.key"), "-out", text}, request...)...)
+		if out, err := made.CombinedOutput(); err != nil {
+			t.Fatalf("openssl: %v\n%s", err, out)
+		}
+		id, certificate := "", ""
+		if request == nil {
+			certificate = s.do("cert", "sign", text)
+			id = ask[[]struct{ CertificateId string }](t, "cert", "list", "--socket", s.socket)[0].CertificateId
+		} else {
+			own, err := os.ReadFile(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			certificate, id = string(own), strings.TrimSpace(s.do("cert", "register", text))
+		}
+		if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte(certificate), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.do("ca", "get", "--out", filepath.Join(dir, "ca.pem"))
+		s.do("policy", "attach", "open", id)
+		if err := s.publishes(dir, "a/b"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		s.do("cert", "revoke", id)
+		if err := s.publishes(dir, "a/b"); err == nil {
+			t.Errorf("%s: a revoked certificate came in", name)
+		}
+	}
+}
+
+// TestUser_APasswordHashedByTheVerbLogsIn puts what `user hash` prints into the
+// configuration.
+func TestUser_APasswordHashedByTheVerbLogsIn(t *testing.T) {
+	gwtest.Need(t, "mosquitto_pub")
+	hash := exec.Command(binary, "user", "hash", "meter", "--policy", "meters")
+	hash.Stdin = strings.NewReader("correct horse\n")
+	entry, err := hash.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, "gw", "")
+	port := gwtest.FreePort(t)
+	s.write(fmt.Sprintf(`version: 1
+gateway: {id: gw}
+storage: {dir: %s}
+mqtt: {listeners: [{name: users, bind: "127.0.0.1:%d", auth: password}]}
+http: {data_plane: {bind: off}, control: {bind: off}, metrics: {bind: off}}
+%s  policies:
+    - {name: meters, document: %s}
+`, filepath.Join(s.dir, "state"), port, entry, mustJSON(t, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iot:Connect","iot:Publish"],"Resource":["arn:aws:iot:*:*:client/meter","arn:aws:iot:*:*:topic/m/*"]}]}`)))
+	s.start()
+	publish := func(password, topic string) bool {
+		return exec.Command("mosquitto_pub", "-h", "127.0.0.1", "-p", fmt.Sprint(port), "-i", "meter", "-u", "meter", "-P", password, "-q", "1", "-t", topic, "-m", "1").Run() == nil
+	}
+	if !publish("correct horse", "m/1") {
+		t.Error("the right password is refused")
+	}
+	if publish("wrong horse", "m/1") {
+		t.Error("a wrong password is taken")
+	}
+	if publish("correct horse", "n/1") {
+		t.Error("a forbidden topic is taken")
+	}
+}
+
+// mustJSON is a text as YAML and JSON write it.
+func mustJSON(t *testing.T, text string) string {
+	t.Helper()
+	out, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
