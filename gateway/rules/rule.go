@@ -205,6 +205,9 @@ func (r Rule) hasErrorAction() bool {
 // says stays in the chain: it has a name of its own on the wire.
 func refused(rule, part string, err error) error {
 	code := iot.InvalidRequest
+	if part == "sql" {
+		code = iot.SQLParse
+	}
 	if known := iot.CodeOf(err); known != iot.Internal {
 		code = known
 	}

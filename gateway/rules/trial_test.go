@@ -91,7 +91,7 @@ func TestTest_TakesRealMessagesAndMovesTheClock(t *testing.T) {
 	if out, err := h.engine.Test(t.Context(), Trial{Rule: scheduled}); err != nil || out.Output != `{"ok":true}` || !out.Covered {
 		t.Errorf("schedule: %+v, %v", out, err)
 	}
-	if _, err := h.engine.Test(t.Context(), Trial{Rule: rule("", "SELEC")}); iot.CodeOf(err) != iot.InvalidRequest {
+	if _, err := h.engine.Test(t.Context(), Trial{Rule: rule("", "SELEC")}); iot.CodeOf(err) != iot.SQLParse {
 		t.Errorf("bad sql: %v", err)
 	}
 	if _, err := h.engine.Test(t.Context(), Trial{Name: "ghost"}); iot.CodeOf(err) != iot.Unauthorized {
