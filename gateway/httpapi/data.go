@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,8 +52,8 @@ type dataRoute struct {
 func (s *Server) dataRoutes(who identify, asked bool, others http.Handler) http.Handler {
 	var routes []dataRoute
 	for _, op := range s.dataPlane() {
-		method, path, _ := strings.Cut(op.pattern, " /")
-		routes = append(routes, dataRoute{method, strings.Split(path, "/"), s.ask(who, asked, op)})
+		method, pattern, _ := strings.Cut(op.pattern, " /")
+		routes = append(routes, dataRoute{method, strings.Split(pattern, "/"), s.ask(who, asked, op)})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		segments := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
@@ -70,14 +71,22 @@ func (s *Server) dataRoutes(who identify, asked bool, others http.Handler) http.
 				return
 			}
 		}
-		if allowed == nil {
+		if allowed == nil && isClean(r.URL.Path) {
 			others.ServeHTTP(w, r)
+			return
+		}
+		if allowed == nil {
+			unknownPath(w, r)
 			return
 		}
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		writeError(w, iot.Errorf(iot.MethodNotAllowed, "%s is not allowed here", r.Method))
 	})
 }
+
+// isClean reports whether a ServeMux would take a path as it is; another one it
+// would redirect, which no client that signs can follow.
+func isClean(p string) bool { return p == "/" || path.Clean(p) == strings.TrimSuffix(p, "/") }
 
 // match gives the decoded variables of a path. `{name...}` takes what is left,
 // however it was encoded.

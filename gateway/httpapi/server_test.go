@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -328,5 +329,39 @@ func TestListen_ATakenPortNamesTheMouthAndTheKey(t *testing.T) {
 func TestSlowHeader_IsCutOff(t *testing.T) {
 	if headerWait > 30*time.Second || !bytes.Equal(errorBody(errors.New("secret path"), ""), []byte(`{"message":"Internal service failure","traceId":""}`)) {
 		t.Error("a silent client must be cut off, and an internal error must tell nothing")
+	}
+}
+
+// TestRouting_EverythingElseIsAnErrorThatClientsRead: no text page and no
+// redirect, which would break a signature.
+func TestRouting_EverythingElseIsAnErrorThatClientsRead(t *testing.T) {
+	s, _ := serve(t, &house{})
+	for _, c := range []struct {
+		method, path, kind string
+		status             int
+	}{
+		{"GET", "/jobs", "ResourceNotFoundException", 404},
+		{"GET", "//jobs", "ResourceNotFoundException", 404},
+		{"GET", "/jobs/a/../b", "ResourceNotFoundException", 404},
+		{"GET", "/topics/a", "MethodNotAllowedException", 405},
+		{"PATCH", "/things/a/shadow", "MethodNotAllowedException", 405},
+		{"GET", "/things/a/shadow", "UnauthorizedException", 401},
+	} {
+		conn, err := net.Dial("tcp", s.Addresses()["control"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n", c.method, c.path)
+		got, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", c.path, err)
+		}
+		body, _ := io.ReadAll(got.Body)
+		conn.Close()
+		id := got.Header.Get("X-Amzn-Requestid")
+		if got.StatusCode != c.status || got.Header.Get("X-Amzn-Errortype") != c.kind || id == "" ||
+			!strings.Contains(string(body), `"traceId":"`+id+`"`) || !strings.Contains(string(body), `"message":"`) {
+			t.Errorf("%s %s: %d %v %s; want %d %s", c.method, c.path, got.StatusCode, got.Header, body, c.status, c.kind)
+		}
 	}
 }

@@ -142,14 +142,6 @@ type call struct {
 // answer is a JSON object; members with nil are left out.
 type answer map[string]any
 
-// wireError is an error that has no code of its own.
-type wireError struct {
-	status     int
-	kind, text string
-}
-
-func (e *wireError) Error() string { return e.text }
-
 // Known reports whether the control plane has the path, with any verb.
 func (h *Handler) Known(escapedPath string) bool {
 	for i := range h.known {
@@ -226,7 +218,7 @@ func (h *Handler) find(r *http.Request, body []byte) (*operation, *call, error) 
 		}
 	}
 	if known {
-		return nil, nil, &wireError{http.StatusMethodNotAllowed, "MethodNotAllowedException", "no operation has this path with the method " + r.Method}
+		return nil, nil, iot.Errorf(iot.MethodNotAllowed, "no operation has this path with the method %s", r.Method)
 	}
 	return nil, nil, iot.Errorf(iot.NotFound, "this gateway has no operation at %.200q", path)
 }
@@ -268,9 +260,6 @@ func (h *Handler) refuse(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 	case iot.Forbidden:
 		kind = "AccessDeniedException"
-	}
-	if special, is := err.(*wireError); is {
-		status, kind, text = special.status, special.kind, special.text
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Amzn-ErrorType", kind)
