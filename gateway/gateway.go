@@ -33,6 +33,8 @@ type Env struct {
 	Parts  Parts
 	// Socket is the path of the operator's Unix socket; empty means none.
 	Socket string
+	// Sockets are open already, by the names that systemd gives them.
+	Sockets map[string][]net.Listener
 	// Listen and Dial are the network; nil means the host's.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)

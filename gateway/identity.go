@@ -98,6 +98,7 @@ func (g gate) Connect(c *broker.Client, password []byte) error {
 			known.Principal = certificatePrincipal(c.TLS)
 		}
 	}
+	known.Auth = authOf(known)
 	if c.Will != nil {
 		known.WillTopic = c.Will.Topic
 	}
@@ -106,6 +107,18 @@ func (g gate) Connect(c *broker.Client, password []byte) error {
 	}
 	c.Principal, c.Private = known.Principal, known
 	return nil
+}
+
+// authOf is how a client of a listener with several protocols has proved who it
+// is: by a certificate in its handshake, or by the signature of its request.
+func authOf(c *access.Client) string {
+	switch c.Principal.Kind {
+	case iot.CertificateKind:
+		return access.AuthCertificate
+	case iot.AccessKeyKind:
+		return access.AuthSigV4
+	}
+	return c.Auth
 }
 
 // certificatePrincipal is who a verified client certificate stands for.

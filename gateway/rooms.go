@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/tidehold/tidehold/gateway/broker"
+	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/console"
 	"github.com/tidehold/tidehold/gateway/function"
 	"github.com/tidehold/tidehold/gateway/httpapi"
@@ -34,18 +35,21 @@ type rooms struct {
 	rules     *rules.Engine
 	sessions  *session.Keeper
 	provision *provision.Service
-	broker    *broker.Broker
-	uplinks   []*uplinkRoom
-	drivers   *hardware
-	http      *httpapi.Server
-	control   *control.Handler
-	health    *herald
+	// handover gives connections of the data plane from a listener that serves
+	// several protocols.
+	handover *wire.Handover
+	broker   *broker.Broker
+	uplinks  []*uplinkRoom
+	drivers  *hardware
+	http     *httpapi.Server
+	control  *control.Handler
+	health   *herald
 }
 
 // build makes every room, in the order in which they need each other, and
 // opens the sockets. Nothing runs yet.
 func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
-	r := &rooms{files: f}
+	r := &rooms{files: f, handover: wire.NewHandover(nil)}
 	h := &house{clock: g.env.Clock, log: g.log, volatile: f.volatile,
 		lost: g.metrics.Counter("house_lost_total", "Messages of the house's own rooms that could not be stored.")}
 	mem := memory{f.state}
@@ -89,7 +93,8 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 	r.sessions = session.New(session.Config{Volatile: f.volatile}, f.state, f.messages, g.metrics, g.log)
 	r.provision = g.newProvision(r.registry, h)
 	door := gate{checker}
-	brokerConfig := g.brokerConfig(ctx, r)
+	signed := keys{r.registry, checker, g.env.Clock}
+	brokerConfig := g.brokerConfig(ctx, r, signed)
 	brokerConfig.Keeper = r.sessions
 	if r.broker, err = broker.New(brokerConfig, door, h, g.env.Clock, g.ids, g.metrics, g.log); err != nil {
 		return nil, err
@@ -107,7 +112,7 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 		return nil, err
 	}
 	r.health = newHerald(&g.metrics.Health, h, g.env.Clock)
-	return r, g.listen(ctx, r, h, keys{r.registry, checker, g.env.Clock})
+	return r, g.listen(ctx, r, h, signed)
 }
 
 // listen opens the sockets of broker and HTTP. A mouth of HTTP that cannot be
@@ -117,6 +122,7 @@ func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error 
 	r.control = g.newControl(r, k)
 	r.http = httpapi.New(httpapi.Config{
 		Socket: g.env.Socket, Control: string(g.cfg.HTTP.Control), Metrics: string(g.cfg.HTTP.Metrics), Listen: g.env.Listen,
+		Handed:       r.handover,
 		DataPlane:    string(g.cfg.HTTP.DataPlane),
 		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: admit(r.provision)}),
 	}, httpapi.Services{

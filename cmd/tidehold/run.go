@@ -37,6 +37,10 @@ func serve(ctx context.Context, cfg *config.Config, socket string) error {
 	log := logger(os.Stderr, cfg.Log)
 	env := realWorld(log)
 	env.Socket = socketPath(socket, cfg)
+	var err error
+	if env.Sockets, err = inheritedSockets(); err != nil {
+		return err
+	}
 	systemd := findSupervisor()
 	env.Ready = func(addresses []gateway.Address) {
 		log.Info("ready", "gateway", cfg.Gateway.ID, "addresses", addresses)

@@ -118,12 +118,14 @@ type ListenerConfig struct {
 	Bind     string       // HOST:PORT, unless Listener is given
 	Listener net.Listener // already open, e.g. by systemd
 	TLS      *tls.Config  // nil: plain
-	Protocol string       // mqtt (default) or ws
+	Protocol string       // mqtt (default), ws, or auto by ALPN
 	Auth     string       // handed to the Authorizer
 	RateFree bool         // no publish rate on this listener
 	// Upgrade, when set, authenticates the HTTP request of a WebSocket; an
 	// error is answered with its HTTP status.
 	Upgrade func(r *http.Request) (iot.Principal, error)
+	// HTTP takes connections of `auto` that want AWS's data plane.
+	HTTP func(net.Conn)
 }
 
 // Config is what a broker needs to know. Zero values mean no limit, except

@@ -35,7 +35,7 @@ func (b *Broker) Listen(ctx context.Context) error {
 			}
 		}
 		b.listeners = append(b.listeners, &listener{cfg: cfg, Listener: wire.Listener{
-			Net: ln, TLS: cfg.TLS, WebSocket: cfg.Protocol == "ws", Upgrade: cfg.Upgrade,
+			Net: ln, TLS: cfg.TLS, WebSocket: cfg.Protocol == "ws", Auto: cfg.Protocol == "auto", HTTP: cfg.HTTP, Upgrade: cfg.Upgrade,
 			Timeout: b.cfg.Limits.ConnectTimeout, FrameMax: b.packetMax() + 5,
 			Lobby: b.lobby, Gate: b.gate, Serving: &b.serving, Log: b.log,
 			Refused: func(why string) { b.count.connects.Inc(why) },

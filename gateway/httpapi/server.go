@@ -37,6 +37,9 @@ type Config struct {
 	// DataPlaneTLS asks for a client certificate; without it there is no data
 	// plane mouth.
 	DataPlaneTLS *tls.Config
+	// Handed gives data plane connections that another listener has accepted and
+	// secured; nil is none.
+	Handed net.Listener
 	// Listen opens sockets; nil means the host's network.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 }
@@ -84,6 +87,9 @@ func (s *Server) Listen(ctx context.Context) error {
 	if s.cfg.DataPlane != "" && s.cfg.DataPlaneTLS != nil {
 		failed = append(failed, s.open(ctx, "data_plane", "tcp", s.cfg.DataPlane, s.deviceRoutes()))
 	}
+	if s.cfg.Handed != nil {
+		s.mouths = append(s.mouths, s.mouth(handed, s.cfg.Handed, s.deviceRoutes()))
+	}
 	if s.cfg.Metrics != "" {
 		failed = append(failed, s.open(ctx, "metrics", "tcp", s.cfg.Metrics, s.metricsRoutes()))
 	}
@@ -108,9 +114,18 @@ func (s *Server) open(ctx context.Context, name, network, address string, routes
 	if name == "data_plane" {
 		listener = tls.NewListener(listener, s.cfg.DataPlaneTLS)
 	}
-	server := &http.Server{Handler: s.guard(name, routes), ReadHeaderTimeout: headerWait, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
-	s.mouths = append(s.mouths, mouth{name, listener, server})
+	s.mouths = append(s.mouths, s.mouth(name, listener, routes))
 	return nil
+}
+
+// handed is the mouth of connections from elsewhere: it has no address.
+const handed = "handed"
+
+func (s *Server) mouth(name string, listener net.Listener, routes http.Handler) mouth {
+	return mouth{name, securedListener{listener}, &http.Server{
+		Handler: s.guard(name, tellTLS(routes)), ConnContext: rememberConn, ReadHeaderTimeout: headerWait, MaxHeaderBytes: 32 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}}
 }
 
 // clearSocket removes a socket that nobody serves any more. A living one is
@@ -134,7 +149,9 @@ func clearSocket(path string) error {
 func (s *Server) Addresses() map[string]string {
 	all := make(map[string]string)
 	for _, m := range s.mouths {
-		all[m.name] = m.listener.Addr().String()
+		if m.name != handed {
+			all[m.name] = m.listener.Addr().String()
+		}
 	}
 	return all
 }

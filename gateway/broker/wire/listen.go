@@ -19,6 +19,14 @@ const (
 	acceptPauseMax   = time.Second
 )
 
+// Protocols that clients choose by ALPN.
+const (
+	ProtocolMQTT   = "mqtt"
+	ProtocolMQTTCA = "x-amzn-mqtt-ca" // AWS's name of MQTT with a certificate
+	ProtocolHTTPCA = "x-amzn-http-ca" // AWS's data plane with a certificate
+	ProtocolHTTP   = "http/1.1"
+)
+
 // Accepted is a connection that may say CONNECT now.
 type Accepted struct {
 	Conn net.Conn
@@ -34,6 +42,10 @@ type Listener struct {
 	Net       net.Listener
 	TLS       *tls.Config // nil: plain
 	WebSocket bool
+	// Auto lets the client choose by ALPN (security.md 2.5): MQTT, AWS's data
+	// plane, which HTTP takes over, else WebSocket.
+	Auto bool
+	HTTP func(net.Conn)
 	// Upgrade, when set, authenticates the request of a WebSocket; an error is
 	// answered with its HTTP status.
 	Upgrade  func(r *http.Request) (iot.Principal, error)
@@ -54,16 +66,42 @@ type Listener struct {
 // Serve accepts until the socket is closed. take runs in a goroutine per
 // connection, which Serving counts, and owns the connection.
 func (l *Listener) Serve(take func(Accepted)) {
-	if l.WebSocket {
+	switch {
+	case l.WebSocket:
 		l.serveHTTP(take)
-		return
+	case l.Auto:
+		l.serveAuto(take)
+	default:
+		l.serveMQTT(take)
 	}
+}
+
+func (l *Listener) serveMQTT(take func(Accepted)) {
 	l.accept(func(nc net.Conn) {
 		guest := l.Lobby.Enter(nc)
 		l.Serving.Go(func() {
 			defer guest.Leave()
 			l.secure(Accepted{Conn: nc, Guest: guest}, take)
 		})
+	})
+}
+
+// serveAuto sends each connection where its ALPN wants to.
+func (l *Listener) serveAuto(take func(Accepted)) {
+	web := NewHandover(l.Net.Addr())
+	end := l.serveWeb(web, take)
+	defer end()
+	l.serveMQTT(func(a Accepted) {
+		switch a.TLS.NegotiatedProtocol {
+		case ProtocolMQTT, ProtocolMQTTCA:
+			take(a)
+		case ProtocolHTTPCA:
+			a.Guest.Leave() // the handshake has proved who it is
+			l.HTTP(a.Conn)
+		default:
+			a.Guest.Leave() // the server of HTTP lets it in again
+			web.Offer(a.Conn)
+		}
 	})
 }
 
@@ -124,7 +162,19 @@ func (l *Listener) secure(a Accepted, take func(Accepted)) {
 
 // serveHTTP serves WebSockets.
 func (l *Listener) serveHTTP(take func(Accepted)) {
-	accepted := &channelListener{Listener: l.Net, conns: make(chan net.Conn)}
+	accepted := NewHandover(l.Net.Addr())
+	end := l.serveWeb(accepted, take)
+	defer end()
+	l.accept(func(nc net.Conn) {
+		if l.TLS != nil {
+			nc = tls.Server(nc, l.TLS)
+		}
+		accepted.Offer(nc)
+	})
+}
+
+// serveWeb serves the WebSockets of accepted until end is called.
+func (l *Listener) serveWeb(accepted *Handover, take func(Accepted)) (end func()) {
 	guests := &guestBook{lobby: l.Lobby}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /mqtt", func(w http.ResponseWriter, r *http.Request) { l.upgrade(w, r, take) })
@@ -145,15 +195,11 @@ func (l *Listener) serveHTTP(take func(Accepted)) {
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = srv.Serve(accepted) })
-	l.accept(func(nc net.Conn) {
-		if l.TLS != nil {
-			nc = tls.Server(nc, l.TLS)
-		}
-		accepted.conns <- nc
-	})
-	close(accepted.conns)
-	_ = srv.Close()
-	serving.Wait()
+	return func() {
+		_ = accepted.Close()
+		_ = srv.Close()
+		serving.Wait()
+	}
 }
 
 // upgrade turns one HTTP request into an MQTT connection and serves it.
@@ -178,21 +224,6 @@ func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request, take func(Acc
 		return
 	}
 	take(a)
-}
-
-// channelListener gives http.Server what Listener accepted.
-type channelListener struct {
-	net.Listener
-	conns chan net.Conn
-}
-
-// Accept waits for the next connection.
-func (c *channelListener) Accept() (net.Conn, error) {
-	nc, ok := <-c.conns
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return nc, nil
 }
 
 // guestKey finds the guest of an HTTP connection in its context.
