@@ -7,6 +7,8 @@
 // that replaces one which still waits takes its place. Blocking:
 // Keep never waits. Limit: what waits for a commit is bounded by the callers,
 // who wait for their dones, and by the broker's budget of buffered bytes.
-// Failure: a message that cannot be committed is given up and its done told
-// so; everything else is tried again with the next commit.
+// Failure: everything is tried again, with the next commit or after a second.
+// Who waits for a message or a retained one waits until it is committed, or to
+// the end of Run: its publisher is acknowledged when the disk works again.
+// Everybody else is told of the first failure.
 package session

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,8 +34,11 @@ type op struct {
 	bytes int
 	// write is nil when an earlier op has taken it over.
 	write func(*store.Tx) error
-	// once: it is given up when its commit fails; others are tried again.
-	once bool
+	// patient: who waits for it waits until it is committed, however often that
+	// fails; all others are told of the first failure.
+	patient bool
+	// first: nothing with its key has been committed.
+	first bool
 	// erases: the op removes what another with its key wrote; both are nothing
 	// when neither has been committed.
 	erases bool
@@ -112,10 +116,10 @@ func (j *journal) replace(o *op) {
 		j.latest[o.key] = o
 		return
 	}
-	if o.erases && old.once {
+	if o.erases && old.first {
 		o.write = nil
 	}
-	old.write, old.bytes, old.once, old.erases = o.write, o.bytes, o.once, o.erases
+	old.write, old.bytes, old.first, old.erases = o.write, o.bytes, o.first, o.erases
 	o.write = nil
 	if old.write == nil {
 		delete(j.latest, o.key)
@@ -141,9 +145,11 @@ func (j *journal) run(ctx context.Context) {
 			try++
 		}
 	}
-	for _, e := range j.take() {
-		if e.done != nil {
-			e.done(store.ErrClosed)
+	for j.len() > 0 {
+		for _, e := range j.take() {
+			if e.done != nil {
+				e.done(store.ErrClosed)
+			}
 		}
 	}
 }
@@ -211,7 +217,7 @@ func (j *journal) commit() (ok bool) {
 	if err != nil {
 		j.failures.Inc()
 		j.slog.Error("sessions not stored", "file", j.name, "err", err)
-		j.restore(batch)
+		batch = j.restore(batch)
 	}
 	for _, e := range batch {
 		if e.done != nil {
@@ -246,24 +252,22 @@ func (j *journal) write(batch []entry) error {
 	})
 }
 
-// restore stages again, before everything newer, what must not be given up.
-// Nobody waits for it any more, so it is tried with the next commit or after a
+// restore stages everything again, before all that is newer, and gives those who
+// are to be told that it failed. It is tried with the next commit or after a
 // moment.
-func (j *journal) restore(batch []entry) {
+func (j *journal) restore(batch []entry) (told []entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var again []entry
 	for _, e := range batch {
-		var ops []*op
-		for _, o := range e.ops {
-			if o.write == nil || o.once || j.latest[o.key] != nil {
-				continue
-			}
-			j.latest[o.key] = o
-			ops = append(ops, o)
+		next := entry{ops: j.reclaim(e.ops)}
+		if e.patient() {
+			next.done = e.done
+		} else {
+			told = append(told, e)
 		}
-		if len(ops) > 0 {
-			again = append(again, entry{ops: ops})
+		if len(next.ops) > 0 || next.done != nil {
+			again = append(again, next)
 		}
 	}
 	j.waiting = append(again, j.waiting...)
@@ -273,4 +277,20 @@ func (j *journal) restore(batch []entry) {
 		default:
 		}
 	}
+	return told
+}
+
+// reclaim gives the ops that nothing newer has replaced.
+func (j *journal) reclaim(all []*op) (ops []*op) {
+	for _, o := range all {
+		if o.write != nil && j.latest[o.key] == nil {
+			j.latest[o.key] = o
+			ops = append(ops, o)
+		}
+	}
+	return ops
+}
+
+func (e *entry) patient() bool {
+	return e.done != nil && slices.ContainsFunc(e.ops, func(o *op) bool { return o.patient })
 }

@@ -178,9 +178,9 @@ func (w waiter) Progress() keep.Progress {
 	return keep.Progress{}
 }
 
-// What nobody can send again is tried until it is on disk; a message is given
-// up and its publisher told.
-func TestKeeper_AFailedCommitKeepsWhatCannotComeAgain(t *testing.T) {
+// Everything is tried until it is on disk. Who waits for a message waits until
+// then, all others are told at once.
+func TestKeeper_AFailedCommitIsTriedAgain(t *testing.T) {
 	var mu sync.Mutex
 	broken := true
 	r := openRoom(t, t.TempDir(), Config{}, func(p store.FaultPoint, _ uint64) error {
@@ -191,19 +191,33 @@ func TestKeeper_AFailedCommitKeepsWhatCannotComeAgain(t *testing.T) {
 		}
 		return nil
 	})
+	told := make(chan error, 3)
+	tell := func(err error) { told <- err }
+	r.Keep(keep.Change{Message: full(5), Opened: keep.Exchange{Session: 7, PacketID: 2}}, tell)
+	r.Keep(keep.Change{Message: full(6)}, tell)
+	r.Keep(keep.Change{Retained: &keep.Message{Message: iot.Message{Topic: "r", Payload: []byte("x")}}}, tell)
 	for _, c := range []keep.Change{
-		{Message: full(5), Moved: position{keep.Progress{Session: 7, Next: 4}}},
+		{Moved: position{keep.Progress{Session: 7, Next: 4}}},
 		{Session: &keep.Session{Number: 7, Client: "c"}},
 	} {
 		if err := r.try(c); !errors.Is(err, store.ErrDiskFull) {
 			t.Fatalf("got %v", err)
 		}
 	}
+	r.Keep(keep.Change{Dropped: 6}, nil) // everybody has it meanwhile
+	select {
+	case err := <-told:
+		t.Errorf("told %v before the commit", err)
+	default:
+	}
 	mu.Lock()
 	broken = false
 	mu.Unlock()
+	if err := errors.Join(<-told, <-told, <-told); err != nil {
+		t.Error(err)
+	}
 	_, s := r.again()
-	if len(s.Messages) != 0 || len(s.Progress) != 1 || len(s.Sessions) != 1 {
+	if len(s.Messages) != 1 || s.Messages[0].ID != 5 || len(s.Inbound) != 1 || len(s.Retained) != 1 || len(s.Progress) != 1 || len(s.Sessions) != 1 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -43,7 +43,7 @@ const (
 // stateOps is the part of c for state.db.
 func stateOps(c keep.Change) (ops []*op) {
 	if r := c.Retained; r != nil {
-		ops = append(ops, &op{key: key{kind: keyRetained, text: r.Message.Topic}, bytes: len(r.Message.Payload),
+		ops = append(ops, &op{key: key{kind: keyRetained, text: r.Message.Topic}, bytes: len(r.Message.Payload), patient: true,
 			write: func(tx *store.Tx) error { return writeRetained(tx, r) }})
 	}
 	if s := c.Session; s != nil {
@@ -61,12 +61,12 @@ func stateOps(c keep.Change) (ops []*op) {
 // logOps is the part of c for messages.db.
 func logOps(c keep.Change) (ops []*op) {
 	if m := c.Message; m != nil {
-		o := &op{key: key{kind: keyMessage, id: m.ID}, bytes: len(m.Message.Payload), once: true,
+		o := &op{key: key{kind: keyMessage, id: m.ID}, bytes: len(m.Message.Payload), patient: true, first: true,
 			write: func(tx *store.Tx) error { return writeMessage(tx, m) }}
 		ops = append(ops, o)
 	}
 	if x := c.Opened; x != (keep.Exchange{}) {
-		ops = append(ops, &op{key: exchangeKey(x), once: true,
+		ops = append(ops, &op{key: exchangeKey(x), patient: true, first: true,
 			write: exec("INSERT OR REPLACE INTO session_exchange(session, packet) VALUES(?, ?)", x.Session, int(x.PacketID))})
 	}
 	if x := c.Released; x != (keep.Exchange{}) {
