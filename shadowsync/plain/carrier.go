@@ -218,14 +218,13 @@ type copyOf struct {
 
 // Run serves until ctx ends, then returns nil.
 func (c *Carrier) Run(ctx context.Context) error {
-	s := &server{Carrier: c, ctx: ctx, copies: make(map[iot.ShadowKey]*copyOf)}
+	s := c.Serve(ctx)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		timer.Reset(s.advance())
+		timer.Reset(s.Turn())
 		select {
 		case <-c.wake:
-			s.open()
 		case <-timer.C:
 		case <-ctx.Done():
 			s.saveAll()
@@ -234,8 +233,9 @@ func (c *Carrier) Run(ctx context.Context) error {
 	}
 }
 
-// server has the copies; it lives on the goroutine of Run.
-type server struct {
+// Server serves one Carrier on the goroutine of whoever turns it: that of Run,
+// or a simulator that has none. It has what upstream is known to have.
+type Server struct {
 	*Carrier
 	ctx    context.Context
 	copies map[iot.ShadowKey]*copyOf
@@ -243,8 +243,21 @@ type server struct {
 	slot   time.Time // when the next document may go out
 }
 
+// Serve begins to serve with nothing in memory. It starts no goroutine; what has
+// come waits for Turn.
+func (c *Carrier) Serve(ctx context.Context) *Server {
+	return &Server{Carrier: c, ctx: ctx, copies: make(map[iot.ShadowKey]*copyOf)}
+}
+
+// Turn does all that has come and all that is due, in this order, and tells how
+// long nothing else is. It blocks for the local commits that takes.
+func (s *Server) Turn() time.Duration {
+	s.open()
+	return s.advance()
+}
+
 // open reads what has come.
-func (s *server) open() {
+func (s *Server) open() {
 	s.mu.Lock()
 	letters, hints := s.letters, s.hints
 	s.letters, s.hints = nil, make(map[iot.ShadowKey]bool)
@@ -267,7 +280,7 @@ func (s *server) open() {
 }
 
 // copyFor gives the copy of a shadow; nil when there are too many.
-func (s *server) copyFor(key iot.ShadowKey) *copyOf {
+func (s *Server) copyFor(key iot.ShadowKey) *copyOf {
 	if c := s.copies[key]; c != nil {
 		return c
 	}
@@ -279,13 +292,21 @@ func (s *server) copyFor(key iot.ShadowKey) *copyOf {
 	return c
 }
 
-// changed makes a document due.
-func (s *server) changed(key iot.ShadowKey) {
+// changed makes a document due, unless it is so already: what waits for the end
+// of a tombstone comes later than a document that is there again.
+func (s *Server) changed(key iot.ShadowKey) {
 	policy, _ := s.cfg.For(key)
-	if c := s.copyFor(key); c != nil && c.due.IsZero() {
-		c.due = later(s.clk.Now(), c.last.Add(policy.MinInterval))
+	c := s.copyFor(key)
+	if c == nil {
+		return
+	}
+	if at := later(s.steady(), c.last.Add(policy.MinInterval)); c.due.IsZero() || at.Before(c.due) {
+		c.due = at
 	}
 }
+
+// steady is a time that no step of the wall clock moves: what waits goes by it.
+func (s *Server) steady() time.Time { return time.Unix(0, 0).Add(s.clk.Up()) }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
@@ -295,7 +316,7 @@ func later(a, b time.Time) time.Time {
 }
 
 // connected compares all documents with what upstream has.
-func (s *server) connected(line connection) {
+func (s *Server) connected(line connection) {
 	s.line = line
 	if !line.up {
 		return
@@ -317,7 +338,7 @@ func (s *server) connected(line connection) {
 }
 
 // look reads the document, and the record when it is not known.
-func (s *server) look(key iot.ShadowKey, c *copyOf) (shadowsync.Snapshot, error) {
+func (s *Server) look(key iot.ShadowKey, c *copyOf) (shadowsync.Snapshot, error) {
 	snap, err := s.local.Snapshot(s.ctx, key, s.cfg.Uplink)
 	if err != nil {
 		s.figures.disk.Inc(s.cfg.Uplink)
@@ -333,7 +354,7 @@ func (s *server) look(key iot.ShadowKey, c *copyOf) (shadowsync.Snapshot, error)
 }
 
 // serve executes a request and answers it.
-func (s *server) serve(r Request) {
+func (s *Server) serve(r Request) {
 	c := s.copyFor(r.Key)
 	if c == nil {
 		s.figures.dropped.Inc(s.cfg.Uplink)
@@ -365,7 +386,7 @@ func (s *server) serve(r Request) {
 var errMoved = errors.New("the document moved")
 
 // execute decides and does a request once.
-func (s *server) execute(r Request, c *copyOf, policy shadowsync.Policy) ([]Reply, error) {
+func (s *Server) execute(r Request, c *copyOf, policy shadowsync.Policy) ([]Reply, error) {
 	snap, err := s.look(r.Key, c)
 	if err != nil {
 		return nil, err
@@ -393,7 +414,7 @@ func (s *server) execute(r Request, c *copyOf, policy shadowsync.Policy) ([]Repl
 }
 
 // keep stores a record that has to be although no document changes.
-func (s *server) keep(key iot.ShadowKey, c *copyOf, plan Plan) error {
+func (s *Server) keep(key iot.ShadowKey, c *copyOf, plan Plan) error {
 	if !plan.Keep {
 		return nil
 	}
@@ -406,8 +427,8 @@ func (s *server) keep(key iot.ShadowKey, c *copyOf, plan Plan) error {
 
 // advance sends what is due, the longest due first, and tells how long nothing
 // else is.
-func (s *server) advance() time.Duration {
-	now := s.clk.Now()
+func (s *Server) advance() time.Duration {
+	now := s.steady()
 	if !s.line.up {
 		return time.Hour
 	}
@@ -435,7 +456,7 @@ func (s *server) advance() time.Duration {
 }
 
 // rest is how long nothing is due.
-func (s *server) rest(now time.Time) time.Duration {
+func (s *Server) rest(now time.Time) time.Duration {
 	wait := time.Hour
 	for _, c := range s.copies {
 		if !c.due.IsZero() && !c.sending {
@@ -446,14 +467,17 @@ func (s *server) rest(now time.Time) time.Duration {
 }
 
 // send sends the document of a shadow unless upstream has it.
-func (s *server) send(key iot.ShadowKey, c *copyOf, now time.Time) bool {
+func (s *Server) send(key iot.ShadowKey, c *copyOf, now time.Time) bool {
 	snap, err := s.look(key, c)
 	if err != nil {
 		c.due = now.Add(retryEvery)
 		return false
 	}
-	payload, next := document(key, snap, s.line.epoch, now)
-	c.due = next
+	payload, again := document(key, snap, s.line.epoch, s.clk.Now())
+	c.due = time.Time{}
+	if again > 0 {
+		c.due = now.Add(again)
+	}
 	sent := Sent{Epoch: s.line.epoch, Version: snap.Version}
 	if len(payload) == 0 {
 		sent = Sent{}
@@ -469,13 +493,13 @@ func (s *server) send(key iot.ShadowKey, c *copyOf, now time.Time) bool {
 }
 
 // delivered takes down what upstream has now.
-func (s *server) delivered(d delivery) {
+func (s *Server) delivered(d delivery) {
 	c := s.copies[d.key]
 	if c == nil {
 		return
 	}
 	c.sending = false
-	now := s.clk.Now()
+	now := s.steady()
 	if d.err != nil {
 		c.due = now.Add(retryEvery)
 		return
@@ -487,7 +511,7 @@ func (s *server) delivered(d delivery) {
 	}
 }
 
-func (s *server) save(key iot.ShadowKey, c *copyOf, now time.Time) {
+func (s *Server) save(key iot.ShadowKey, c *copyOf, now time.Time) {
 	_, err := s.local.Commit(context.WithoutCancel(s.ctx), key, s.cfg.Uplink, shadowsync.Write{Record: c.record.Encode()})
 	if err != nil {
 		s.figures.disk.Inc(s.cfg.Uplink)
@@ -497,26 +521,26 @@ func (s *server) save(key iot.ShadowKey, c *copyOf, now time.Time) {
 }
 
 // saveAll puts on disk what was sent, so that a restart sends nothing again.
-func (s *server) saveAll() {
+func (s *Server) saveAll() {
 	for key, c := range s.copies {
 		if c.stale {
-			s.save(key, c, s.clk.Now())
+			s.save(key, c, s.steady())
 		}
 	}
 }
 
 // document is the retained copy of a shadow, empty when there is to be none,
-// and when it has to be looked at again without a change; zero for never.
-func document(key iot.ShadowKey, snap shadowsync.Snapshot, epoch uint64, now time.Time) ([]byte, time.Time) {
+// and after what time it has to be looked at again without a change; 0 for never.
+func document(key iot.ShadowKey, snap shadowsync.Snapshot, epoch uint64, now time.Time) ([]byte, time.Duration) {
 	if snap.Doc != nil {
 		body, err := doc.Get(snap.Doc, key, "", time.Unix(snap.Doc.Time, 0))
 		if err != nil {
-			return nil, time.Time{}
+			return nil, 0
 		}
-		return fmt.Appendf(body[:len(body)-1:len(body)-1], `,"epoch":%d}`, epoch), time.Time{}
+		return fmt.Appendf(body[:len(body)-1:len(body)-1], `,"epoch":%d}`, epoch), 0
 	}
 	if until := snap.DeletedAt.Add(tombstoneAge); snap.Deleted && now.Before(until) {
-		return fmt.Appendf(nil, `{"deleted":true,"version":%d,"timestamp":%d,"epoch":%d}`, snap.Version, snap.DeletedAt.Unix(), epoch), until
+		return fmt.Appendf(nil, `{"deleted":true,"version":%d,"timestamp":%d,"epoch":%d}`, snap.Version, snap.DeletedAt.Unix(), epoch), until.Sub(now)
 	}
-	return nil, time.Time{}
+	return nil, 0
 }

@@ -122,12 +122,12 @@ func (p *Plan) change(r Request, snap shadowsync.Snapshot, policy shadowsync.Pol
 		sum := sha256.Sum256(r.Payload)
 		p.token = hex.EncodeToString(sum[:16])
 	}
-	if r.Op == want && p.Record.Wants[r.App] == p.token {
-		return // seen before
-	}
 	if done, ok := p.Record.find(p.token, topic.Update, now); ok && err == nil {
 		p.reply(topic.Accepted, withSkipped(doc.Accepted(u, done.stamp()), done.Skipped))
-		return
+		return // the answer may have been lost
+	}
+	if r.Op == want && p.Record.Wants[r.App] == p.token {
+		return // seen before
 	}
 	switch {
 	case err != nil:

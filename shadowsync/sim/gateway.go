@@ -41,6 +41,9 @@ type gateway struct {
 func newGateway(w *World, i int) *gateway {
 	g := &gateway{w: w, name: fmt.Sprintf("g%d", i), policy: w.o.Policy}
 	g.policy.Gateway, g.policy.Upstream = g.name, "cloud"
+	if w.o.Mutation == WrongWinner {
+		g.policy.Desired, g.policy.Reported = g.policy.Reported, g.policy.Desired
+	}
 	g.link = &link{w: w, g: g}
 	return g
 }
@@ -64,7 +67,7 @@ func (g *gateway) start() {
 	g.alive = true
 	var err error
 	if g.state, err = shadowsync.Restore(g.record); err != nil {
-		g.w.violate("record does not read back: %v", err)
+		g.w.violate("I1: record does not read back: %v", err)
 	}
 	g.pace = pace.Pace{Every: 100 * time.Millisecond}
 	g.seq = g.w.rand.Uint64N(1 << 40)
@@ -150,7 +153,7 @@ func (g *gateway) do(effect shadowsync.Effect, at shadowsync.Moment) {
 	case shadowsync.Publish:
 		g.link.send(e.Op, e.Payload)
 	case shadowsync.Read:
-		g.later(g.disk(), func() { g.happen(shadowsync.LocalRead{Doc: g.document()}) })
+		g.later(g.disk(), g.read)
 	case shadowsync.Store:
 		g.later(g.disk(), func() { g.store(e) })
 	case shadowsync.Commit:
@@ -159,6 +162,7 @@ func (g *gateway) do(effect shadowsync.Effect, at shadowsync.Moment) {
 		g.figure(e.Name)
 	case shadowsync.Report:
 		g.w.result.Conflicts++
+		g.checkWinner(e.Conflict)
 		g.w.log("%s conflict at %s: local %s, upstream %s: %s", g.name, e.Conflict.Path, e.Conflict.Local, e.Conflict.Upstream, e.Conflict.Winner)
 		g.w.ledger.conflict(e.Conflict)
 	case shadowsync.Succeeded:
@@ -167,7 +171,7 @@ func (g *gateway) do(effect shadowsync.Effect, at shadowsync.Moment) {
 		g.w.log("%s in trouble: %s", g.name, e.Reason)
 		g.pace = g.pace.Fail(at.Now, at.Jitter)
 	case shadowsync.Blocked:
-		g.w.violate("%s is blocked: %s", g.name, e.Reason)
+		g.w.violate("I1: %s is blocked: %s", g.name, e.Reason)
 	}
 }
 
@@ -182,6 +186,36 @@ func (g *gateway) figure(name shadowsync.Counter) {
 }
 
 func (g *gateway) disk() time.Duration { return g.w.between(100*time.Microsecond, 20*time.Millisecond) }
+
+// checkWinner: a conflict is won by the side that the policy names (I3).
+func (g *gateway) checkWinner(c shadowsync.Conflict) {
+	p := g.w.o.Policy
+	want := p.Reported
+	switch {
+	case len(c.Path) == 0 && (p.OnDelete == shadowsync.UpdateWins) == c.Local.Exists():
+		want = shadowsync.LocalWins
+	case len(c.Path) == 0:
+		want = shadowsync.CloudWins
+	case c.Path[0] == "desired":
+		want = p.Desired
+	}
+	if want != shadowsync.Latest && c.Winner != want {
+		g.w.violate("I3: %s lets %s win at %q, the policy says %s", g.name, c.Winner, c.Path.String(), want)
+	}
+}
+
+func (g *gateway) read() {
+	d := g.document()
+	switch g.w.o.Mutation {
+	case NoBase:
+		g.state.Record.Base = doc.Value{}
+	case NoTombstone:
+		if !d.Exists {
+			d, g.state.Record.Both = shadowsync.Doc{}, false
+		}
+	}
+	g.happen(shadowsync.LocalRead{Doc: d})
+}
 
 func (g *gateway) store(e shadowsync.Store) {
 	g.record = e.Record
@@ -205,7 +239,7 @@ func (g *gateway) commit(e shadowsync.Commit) {
 		next, err = doc.Next(g.shadow, e.Update, doc.Limits{}, g.clock())
 	}
 	if err != nil {
-		g.w.violate("%s commit: %v", g.name, err)
+		g.w.violate("I1: %s cannot commit: %v", g.name, err)
 		return
 	}
 	g.put(next)
@@ -220,6 +254,9 @@ func (g *gateway) commit(e shadowsync.Commit) {
 
 // put stores a document; versions only rise (I5).
 func (g *gateway) put(next *doc.Shadow) {
+	if g.w.o.Mutation == VersionReused {
+		next.Version = max(next.Version-1, 1)
+	}
 	if next.Version <= g.version() {
 		g.w.violate("I5: %s goes from version %d to %d", g.name, g.version(), next.Version)
 	}
@@ -228,6 +265,18 @@ func (g *gateway) put(next *doc.Shadow) {
 
 // edit is one thing a local user does. It never waits for anything (I7).
 func (g *gateway) edit() {
+	asked := g.w.now
+	if g.w.o.Mutation == LocalWaits && (g.state.Phase == shadowsync.Getting || g.state.Phase == shadowsync.Pushing) {
+		g.w.after(time.Second, func() { g.execute(asked) })
+		return
+	}
+	g.execute(asked)
+}
+
+func (g *gateway) execute(asked time.Duration) {
+	if g.w.now > asked {
+		g.w.violate("I7: %s lets a local request wait %v for upstream", g.name, g.w.now-asked)
+	}
 	before := g.view()
 	if g.w.rand.IntN(12) == 0 {
 		next, _, err := doc.Delete(g.shadow, key, "", g.clock())
@@ -240,7 +289,7 @@ func (g *gateway) edit() {
 		r := g.w.randomUpdate(before)
 		next, err := doc.Next(g.shadow, r, doc.Limits{}, g.clock())
 		if err != nil {
-			g.w.violate("%s user: %v", g.name, err)
+			g.w.violate("I7: %s refuses a local user: %v", g.name, err)
 			return
 		}
 		g.put(next)
@@ -274,7 +323,7 @@ func (g *gateway) hear(m message) {
 	}
 	a, err := shadowsync.ParseAnswer(topic.Reserved{Kind: topic.ShadowAnswer, Key: key, Op: m.op, Answer: m.answer}, m.payload)
 	if err != nil {
-		g.w.violate("%s: %v", g.name, err)
+		g.w.violate("I1: %s: %v", g.name, err)
 		return
 	}
 	g.w.log("%s hears %s/%s v%d %s %d %s", g.name, m.op, m.answer, a.Version, a.Token, a.Code, a.Doc.State)
@@ -287,6 +336,7 @@ func (g *gateway) hear(m message) {
 		a.Token = g.state.Record.Push.Token
 	}
 	g.happen(a)
+	g.echo(a)
 }
 
 // unknowable reports whether what became of a push cannot be told from this
@@ -308,44 +358,4 @@ func (g *gateway) measure(seconds int64) {
 		g.fresh = false
 	}
 	g.offset, g.measured = offset, true
-}
-
-// mutate breaks what the mutation says.
-func (g *gateway) mutate(before shadowsync.State, e shadowsync.Event, effects []shadowsync.Effect) []shadowsync.Effect {
-	_, answered := e.(shadowsync.Answer)
-	resolved := answered && before.Record.Push != nil && g.state.Record.Push == nil && !before.Record.Push.Delete
-	switch g.w.o.Mutation {
-	case PushForgotten:
-		if _, tick := e.(shadowsync.Tick); tick && before.Phase == shadowsync.Pushing && g.state.Phase == shadowsync.Idle {
-			g.state.Record.Push = nil
-		}
-	case WholeBase:
-		if resolved && g.state.Known {
-			g.state.Record.Base = g.state.Upstream.State
-			effects = restore(effects, g.state.Record)
-		}
-	case BaseLast:
-		if resolved {
-			g.state.Record.Base = before.Record.Base
-			effects = restore(effects, g.state.Record)
-		}
-	case BlindPush:
-		for i, effect := range effects {
-			if p, ok := effect.(shadowsync.Publish); ok && p.Op == topic.Update {
-				r, _ := doc.ParseRequest(p.Payload, doc.Limits{})
-				r.Version = nil
-				effects[i] = shadowsync.Publish{Op: p.Op, Payload: r.Append(nil)}
-			}
-		}
-	}
-	return effects
-}
-
-func restore(effects []shadowsync.Effect, r shadowsync.Record) []shadowsync.Effect {
-	for i, effect := range effects {
-		if _, ok := effect.(shadowsync.Store); ok {
-			effects[i] = shadowsync.Store{Record: r.Encode()}
-		}
-	}
-	return effects
 }

@@ -1,29 +1,22 @@
 package sim
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/tidehold/tidehold/gateway/gwtest"
 	"github.com/tidehold/tidehold/shadowsync"
 )
 
-// seeds is how many seeds a run takes: TIDEHOLD_SIM_SEEDS for a long one.
-func seeds(t *testing.T, normal uint64) uint64 {
-	t.Helper()
+// seeds is how many seeds a run takes: half the CI's share under -short.
+func seeds(ci, long int) uint64 {
+	n := gwtest.Rounds(ci, long)
 	if testing.Short() {
-		normal /= 4
+		n /= 2
 	}
-	if text := os.Getenv("TIDEHOLD_SIM_SEEDS"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("TIDEHOLD_SIM_SEEDS=%q: want a number", text)
-		}
-		return n
-	}
-	return normal
+	return uint64(n)
 }
 
 func report(t *testing.T, r Result) {
@@ -44,7 +37,7 @@ func report(t *testing.T, r Result) {
 func TestSim_EverySeedKeepsTheInvariants(t *testing.T) {
 	var sum Result
 	strict := 0 // runs in which every outcome was learned
-	n := seeds(t, 4000)
+	n := seeds(2000, 100_000)
 	for seed := range n {
 		r := Run(FromSeed(seed))
 		if len(r.Violations) > 0 {
@@ -88,7 +81,7 @@ func TestSim_OneSeed(t *testing.T) {
 }
 
 func TestSim_TheSameSeedReplaysIdentically(t *testing.T) {
-	for seed := range seeds(t, 200) {
+	for seed := range seeds(100, 2000) {
 		a, b := Run(FromSeed(seed)), Run(FromSeed(seed))
 		if a.Hash != b.Hash || a.Events != b.Events {
 			t.Fatalf("seed %d: %d events hash %x, then %d events hash %x", seed, a.Events, a.Hash, b.Events, b.Hash)
@@ -120,7 +113,7 @@ func TestSim_SeedsThatFailedOnce(t *testing.T) {
 // upstream that repeats no answers, and no marker. Agreement (I1) and rest (I6)
 // hold all the same.
 func TestSim_EvidenceAloneIsSeldomWrong(t *testing.T) {
-	older, n := 0, seeds(t, 1000)
+	older, n := 0, seeds(500, 20_000)
 	for seed := range n {
 		o := FromSeed(seed)
 		o.Policy.Answers, o.Policy.Marker, o.Unique = false, false, true
@@ -137,8 +130,8 @@ func TestSim_EvidenceAloneIsSeldomWrong(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d runs let an older value win", older, n)
-	if older > int(n)/20 {
-		t.Errorf("%d of %d runs let an older value win; more than 5 %%", older, n)
+	if older > int(n)/100 {
+		t.Errorf("%d of %d runs let an older value win; more than 1 %%", older, n)
 	}
 }
 
@@ -149,7 +142,7 @@ func TestSim_EveryPolicyAndDirectionAgrees(t *testing.T) {
 	for _, direction := range []shadowsync.Direction{shadowsync.Both, shadowsync.Up, shadowsync.Down} {
 		for winners := range 9 {
 			for _, onDelete := range []shadowsync.OnDelete{shadowsync.UpdateWins, shadowsync.DeleteWins} {
-				for range seeds(t, 40) {
+				for range seeds(20, 400) {
 					seed++
 					o := FromSeed(seed)
 					o.Policy.Direction, o.Policy.OnDelete = direction, onDelete
@@ -167,31 +160,52 @@ func TestSim_EveryPolicyAndDirectionAgrees(t *testing.T) {
 	}
 }
 
-// TestSim_BrokenSyncIsCaught breaks the sync on purpose: each way must be seen.
-func TestSim_BrokenSyncIsCaught(t *testing.T) {
-	for name, m := range map[string]Mutation{
-		"base from the whole document": WholeBase,
-		"push record ignored":          PushForgotten,
-		"base written last":            BaseLast,
-		"local commit without version": BlindCommit,
-		"push without version":         BlindPush,
-		"any token is ours":            SameTokenForAll,
+// TestSim_EveryMutantIsCaught breaks merge, base, push record, tombstone, echo
+// suppression and the local side on purpose. Each must be noticed, and by the
+// checker that is there for it.
+func TestSim_EveryMutantIsCaught(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		m       Mutation
+		checker string
+	}{
+		{"merge: the past is not known", NoBase, "I2"},
+		{"merge: another winner than the policy's", WrongWinner, "I3"},
+		{"base: the whole document after a push", WholeBase, "I3"},
+		{"base: written last", BaseLast, "I2"},
+		{"push record: ignored", PushForgotten, "I2"},
+		{"push: without version", BlindPush, "I2"},
+		{"commit: without version", BlindCommit, "I3"},
+		{"tombstone: a deleted shadow never was", NoTombstone, "I1"},
+		{"echo: our own document is an edit", EchoApplied, "I2"},
+		{"echo: any token is ours", SameTokenForAll, "I2"},
+		{"versions: used twice", VersionReused, "I5"},
+		{"ping-pong: no common past", NoBase, "I6"},
+		{"local requests wait for upstream", LocalWaits, "I7"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			found := make(map[string]int)
-			bad := 0
-			for seed := range uint64(400) {
-				o := FromSeed(seed)
-				o.Unique, o.Mutation = true, m
-				if r := Run(o); len(r.Violations) > 0 {
-					bad++
-					found[r.Violations[0][:2]]++
-				}
-			}
-			t.Logf("%d of 400 runs: %s", bad, fmt.Sprint(found))
-			if bad == 0 {
-				t.Error("nothing was noticed")
+		t.Run(c.name, func(t *testing.T) {
+			runs, found := firstCaught(c.m, c.checker)
+			t.Logf("%s after %d runs: %v", c.checker, runs, found)
+			if found[c.checker] == 0 {
+				t.Errorf("%s noticed nothing", c.checker)
 			}
 		})
 	}
+}
+
+// firstCaught runs a mutant until the checker sees it, and counts what all
+// checkers saw by then.
+func firstCaught(m Mutation, checker string) (runs int, found map[string]int) {
+	found = make(map[string]int)
+	for seed := range uint64(1000) {
+		o := FromSeed(seed)
+		o.Unique, o.Mutation = true, m
+		for _, v := range Run(o).Violations {
+			found[v[:2]]++
+		}
+		if runs = int(seed) + 1; found[checker] > 0 {
+			break
+		}
+	}
+	return runs, found
 }

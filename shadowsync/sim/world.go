@@ -10,21 +10,6 @@ import (
 	"github.com/tidehold/tidehold/shadowsync"
 )
 
-// Mutation breaks the system under test on purpose, to show that the checkers
-// see it.
-type Mutation int
-
-// The mutations.
-const (
-	None            Mutation = iota
-	WholeBase                // after a push the base is the whole document, not its settled leaves
-	PushForgotten            // an unanswered push is forgotten, and so counts as not done
-	BaseLast                 // the base is written only when both sides are done
-	BlindCommit              // local commits ignore that the document has moved
-	BlindPush                // updates carry no version
-	SameTokenForAll          // answers to others are taken for our own
-)
-
 // Options are all that a run depends on.
 type Options struct {
 	Seed     uint64
