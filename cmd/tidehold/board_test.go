@@ -283,11 +283,7 @@ func showPulses(e *emulated, _ *gwtest.Client) {
 	before := total()
 	send := func(n int) {
 		for range n {
-			for _, high := range []bool{true, false} {
-				e.Lines.Drive(2, high)
-				time.Sleep(pace / 2)
-				e.Lines.Taken()
-			}
+			e.Pulse(2, pace/2)
 		}
 	}
 	send(pulses)

@@ -1,5 +1,4 @@
-// Package bus opens real hardware: I2C buses and GPIO lines of the host. It is
-// the only door to periph.io/x/host/v3.
+// Package bus opens real hardware: I2C buses and GPIO lines of the host.
 //
 // Open touches nothing. A bus is opened by its first transaction, found by
 // number, sysfs path or adapter name, closed at once when its adapter is gone
@@ -7,21 +6,20 @@
 // at most once per reopenWait. So absent hardware is an error of each
 // transaction, which says what to do, and never the end of the program.
 //
-// Transactions of one bus come one after the other. periph's backend has no
-// time-out of its own: a transaction that has begun ends when the kernel's
-// adapter driver gives up (one second by default); a context ends the waiting
-// before it. periph formats the kernel's errors away; they are recognised by
-// their texts and carry their cause again. host.Init is never called: it would
-// map GPIO registers behind the kernel's back.
+// Transactions of one bus come one after the other. One that has begun ends
+// within the bus's `timeout`, which is the kernel's; a context ends the waiting
+// before it.
 //
-// Lines go through drivers/bus/gpiochip, because periph's GPIO lines are not
-// safe for outputs. SPI and 1-Wire buses have no backend yet and say so.
+// Buses go through drivers/bus/i2cdev and lines through drivers/bus/gpiochip:
+// periph's backends lose the kernel's errors, have no time-out, and its GPIO
+// lines are not safe for outputs (hardware-facts section 4). SPI and 1-Wire
+// buses have no backend yet and say so.
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/tidehold/tidehold/drivers"
 	"github.com/tidehold/tidehold/drivers/bus/gpiochip"
@@ -141,11 +139,10 @@ func (h *Host) Report() []Finding {
 	return out
 }
 
-// causeOf recognises what the kernel said in an error that periph formatted,
-// or in one that still has its errno.
+// causeOf gives an error of the kernel its cause.
 func causeOf(err error) error {
 	for _, k := range kernelErrors {
-		if strings.HasSuffix(err.Error(), k.errno.Error()) {
+		if errors.Is(err, k.errno) {
 			return fmt.Errorf("%w (%s)", k.cause, k.errno.Error())
 		}
 	}

@@ -15,10 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"periph.io/x/conn/v3/i2c"
-	"periph.io/x/host/v3/sysfs"
-
 	"github.com/tidehold/tidehold/drivers"
+	"github.com/tidehold/tidehold/drivers/bus/i2cdev"
 )
 
 // reopenWait is the least time between two looks for an absent adapter.
@@ -46,6 +44,16 @@ type adapter struct {
 
 func (a adapter) String() string { return fmt.Sprintf("i2c-%d, %s", a.number, a.name) }
 
+// conn is an open adapter.
+type conn interface {
+	Tx(addr uint16, w, r []byte) error
+	Close() error
+}
+
+// timeoutDefault bounds one transaction in the kernel when the configuration
+// names nothing.
+const timeoutDefault = 200 * time.Millisecond
+
 // i2cBus is one configured I2C bus.
 type i2cBus struct {
 	cfg      drivers.BusConfig
@@ -53,11 +61,11 @@ type i2cBus struct {
 	log      *slog.Logger
 	// turn is held during a transaction; waiting for it ends with the context.
 	turn chan struct{}
-	// dial opens an adapter; periph's in production.
-	dial func(number int) (i2c.BusCloser, error)
+	// dial opens an adapter; i2cdev in production.
+	dial func(number int) (conn, error)
 
 	// The rest belongs to whoever has the turn.
-	conn    i2c.BusCloser
+	conn    conn
 	number  int
 	claimed map[uint16]error // kernel drivers found at addresses since the open
 	lastTry time.Time
@@ -79,10 +87,13 @@ func newI2C(c drivers.BusConfig, sys, dev string, log *slog.Logger) (*i2cBus, er
 	if _, err := path.Match(c.Match.Adapter, ""); err != nil {
 		return nil, fmt.Errorf("match.adapter %q: %w", c.Match.Adapter, err)
 	}
-	return &i2cBus{cfg: c, sys: sys, dev: dev, log: log, turn: make(chan struct{}, 1), dial: dialPeriph}, nil
+	if c.Timeout <= 0 {
+		c.Timeout = timeoutDefault
+	}
+	b := &i2cBus{cfg: c, sys: sys, dev: dev, log: log, turn: make(chan struct{}, 1)}
+	b.dial = func(number int) (conn, error) { return i2cdev.Open(b.node(number), c.Timeout) }
+	return b, nil
 }
-
-func dialPeriph(number int) (i2c.BusCloser, error) { return sysfs.NewI2C(number) }
 
 // Name is the bus's configured name.
 func (b *i2cBus) Name() string { return b.cfg.Name }
@@ -175,8 +186,7 @@ func (b *i2cBus) bound(addr uint16) error {
 
 func (b *i2cBus) node(number int) string { return filepath.Join(b.dev, fmt.Sprintf("i2c-%d", number)) }
 
-// permitted opens the adapter's node for a moment, because periph's own error
-// no longer says why.
+// permitted opens the adapter's node for a moment: an error says what to do.
 func (b *i2cBus) permitted(a adapter) error {
 	f, err := os.OpenFile(b.node(a.number), os.O_RDWR, 0)
 	switch {

@@ -286,6 +286,20 @@ func (b *Board) must(question map[string]any) answer {
 	return a
 }
 
+// Pulse drives an input line high for a time and low again. It waits until the
+// kernel's interrupt thread, which goes before every program, has run: an
+// emulated processor may stand still for longer than a pulse lasts, which a
+// real one does not, and two edges would then be one event.
+func (b *Board) Pulse(line int, high time.Duration) {
+	b.t.Helper()
+	for _, level := range []bool{true, false} {
+		b.Lines.Drive(line, level)
+		time.Sleep(high)
+		b.Lines.taken()
+		b.Write("/tmp/hello", "hello")
+	}
+}
+
 // Run runs a program to its end and gives its output and exit code.
 func (b *Board) Run(args ...string) (string, int) {
 	b.t.Helper()

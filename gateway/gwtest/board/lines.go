@@ -84,10 +84,8 @@ func (l *Lines) Drive(line int, high bool) {
 // pendingRegister is the PL061's masked interrupt status.
 const pendingRegister = 0x09030000 + 0x418
 
-// Taken waits until the kernel has taken the interrupt of the last edge. An
-// emulated processor may stand still for longer than a pulse lasts, which a
-// real one does not; two edges would then be one interrupt.
-func (l *Lines) Taken() {
+// taken waits until the kernel has taken the interrupt of the last edge.
+func (l *Lines) taken() {
 	l.t.Helper()
 	for end := time.Now().Add(answerMost); ; {
 		if strings.HasSuffix(l.do(fmt.Sprintf("readl %#x", pendingRegister)), "0x0000000000000000") {
