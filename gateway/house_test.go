@@ -31,7 +31,6 @@ var doors = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang": {"gateway/uplink", "gateway/gwtest", "gateway/bench", "scripts/examples/paho-go"},
 	"modernc.org/sqlite":                  {"gateway/store"},
 	"database/sql":                        {"gateway/store"},
-	"periph.io/x/host/v3":                 {"drivers/bus", "drivers/bus/"},
 	"periph.io/x/conn/v3":                 {"drivers", "drivers/"},
 	"periph.io/x/devices/v3":              {"drivers/"},
 	"github.com/prometheus/client_golang": {"gateway/metrics"},
