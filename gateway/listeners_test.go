@@ -28,7 +28,7 @@ func openDoor(t *testing.T) *premises {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return open(t, mutual+`, {name: https, socket: tidehold-443, tls: on, auth: certificate, protocol: auto}`, "",
+	return open(t, twoDoors, "",
 		gateway.Env{Sockets: map[string][]net.Listener{"tidehold-443": {socket}}})
 }
 
@@ -133,7 +133,7 @@ func TestListeners_AWebSocketTicketDoesNotOpenMutualTLS(t *testing.T) {
 
 // TestListeners_AMissingSocketDegradesItsOwnComponent and nothing else.
 func TestListeners_AMissingSocketDegradesItsOwnComponent(t *testing.T) {
-	p := open(t, mutual+`, {name: https, socket: tidehold-443, tls: on, auth: certificate, protocol: auto}`, "", gateway.Env{})
+	p := open(t, twoDoors, "", gateway.Env{})
 	status := p.admin("GET", "/tidehold/v1/status", nil)
 	component := status["components"].(map[string]any)["listener/https"].(map[string]any)
 	if component["state"] != "degraded" || !strings.Contains(component["error"].(string), "FileDescriptorName=tidehold-443") {

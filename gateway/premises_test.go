@@ -35,26 +35,25 @@ type premises struct {
 	rootPEM   string
 }
 
-const mutual = `{name: mtls, bind: "127.0.0.1:0", tls: true, auth: certificate}`
+const mutual = `listeners: [{name: mtls, bind: "127.0.0.1:0", tls: true, auth: certificate}]`
+
+// twoDoors also has port 443, a socket of systemd.
+const twoDoors = `listeners: [{name: mtls, bind: "127.0.0.1:0", tls: true, auth: certificate}, {name: https, socket: tidehold-443, tls: on, auth: certificate, protocol: auto}]`
 
 // allowAll is a policy that allows what no policy can forbid.
 const allowAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}`
 
-// open runs a gateway with these listeners, and more configuration.
-func open(t testing.TB, listeners, more string, env gateway.Env) *premises {
+// open runs a gateway with this `mqtt` and more configuration.
+func open(t testing.TB, mqtt, more string, env gateway.Env) *premises {
 	t.Helper()
-	return openIn(t, t.TempDir(), listeners, more, env)
-}
-
-func openIn(t testing.TB, dir, listeners, more string, env gateway.Env) *premises {
-	t.Helper()
+	dir := t.TempDir()
 	env.Socket = filepath.Join(dir, "ctl.sock")
 	text := fmt.Sprintf(`version: 1
 gateway: {id: gw, endpoint: localhost}
 storage: {dir: %s, durability: normal}
-mqtt: {listeners: [%s]}
+mqtt: {%s}
 http: {data_plane: {bind: "127.0.0.1:0"}, control: {bind: "127.0.0.1:0"}, metrics: {bind: "127.0.0.1:0"}}
-%s`, dir, listeners, more)
+%s`, dir, mqtt, more)
 	p := &premises{t: t, dir: dir, addresses: make(map[string]string), roots: x509.NewCertPool()}
 	for _, a := range serve(t, text, env) {
 		p.addresses[a.Name] = a.Address

@@ -119,10 +119,15 @@ func (c *Client) TrySubscribe(filter string) error {
 	token := c.mqtt.Subscribe(filter, 1, nil)
 	err := finish(token)
 	granted, is := token.(*mqtt.SubscribeToken)
-	if is && err == nil && granted.Result()[filter] >= 0x80 {
-		err = fmt.Errorf("subscribe %q: refused with %#x", filter, granted.Result()[filter])
+	if !is || err != nil {
+		return err
 	}
-	return err
+	for _, code := range granted.Result() { // one, under a name without $share/GROUP/
+		if code >= 0x80 {
+			return fmt.Errorf("subscribe %q: refused with %#x", filter, code)
+		}
+	}
+	return nil
 }
 
 // Publish publishes and waits for the PUBACK.

@@ -64,7 +64,7 @@ func readVectors(t testing.TB, name string, into any) {
 	}
 }
 
-func TestCompiled_AllVectorsHold(t *testing.T) {
+func TestSecurity5_1_AllPolicyVectorsHold(t *testing.T) {
 	var file vectorFile
 	readVectors(t, "policy-vectors.json", &file)
 	scope := Scope{Region: file.Region, Account: file.Account}
