@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidehold/tidehold/gateway/gwtest"
 )
@@ -298,4 +299,42 @@ func TestEvaluate_AgreesWithTheReference(t *testing.T) {
 			t.Errorf("only %d times %s: the test says little", seen[outcome], outcome)
 		}
 	}
+}
+
+// FuzzCondition: whatever key and value say, an operator and its Not are never
+// of one mind, and nothing panics.
+func FuzzCondition(f *testing.F) {
+	pairs := []string{"StringEquals", "StringEqualsIgnoreCase", "StringLike", "NumericEquals", "DateEquals", "IpAddress", "ArnEquals", "ArnLike"}
+	f.Add(0, "iot:ClientId", "c*", "c*")
+	f.Add(2, "iot:Certificate.Subject.OrganizationalUnit.List", "${*}?", "a")
+	f.Add(3, "iot:Connection.Thing.Attributes[n]", "1e400", "7")
+	f.Add(4, "aws:CurrentTime", "2026-01-01T00:00:00Z", "")
+	f.Add(5, "aws:SourceIp", "::ffff:10.0.0.0/104", "10.0.0.1")
+	f.Add(6, "iot:LastWillTopic", "arn:aws:iot:*:*:topic/${iot:ClientId}", "a:b")
+	f.Fuzz(func(t *testing.T, operator int, key, value, text string) {
+		positive := pairs[uint(operator)%uint(len(pairs))]
+		negative := strings.Replace(strings.Replace(positive, "String", "StringNot", 1), "Arn", "ArnNot", 1)
+		if negative == positive {
+			negative = map[string]string{"NumericEquals": "NumericNotEquals", "DateEquals": "DateNotEquals", "IpAddress": "NotIpAddress"}[positive]
+		}
+		conn := Connection{ClientID: text, SourceIP: text, LastWillTopic: text, ConnectAttributes: []string{text},
+			Subject: map[string][]string{"OrganizationalUnit": {text, "b"}}, Thing: &Thing{Name: text, Attached: true, Attributes: map[string]string{"n": text}}}
+		allowed := 0
+		for _, name := range []string{positive, negative} {
+			condition, err := json.Marshal(map[string]any{name: map[string]string{key: value}})
+			if err != nil {
+				return
+			}
+			d, err := Parse([]byte(statementOf(`"Effect":"Allow","Action":"*","Resource":"*","Condition":` + string(condition))))
+			if err != nil {
+				return
+			}
+			if d.Evaluate(Request{Action: "iot:Connect", Resource: "client/c", Now: time.Unix(1e9, 0)}, conn, home).Allowed {
+				allowed++
+			}
+		}
+		if allowed != 1 {
+			t.Errorf("%s and %s of %q against %q with %q: %d of them allow", positive, negative, key, value, text, allowed)
+		}
+	})
 }

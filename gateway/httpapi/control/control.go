@@ -104,15 +104,6 @@ func New(cfg Config) *Handler {
 	return h
 }
 
-// Operations are the names of all operations, sorted.
-func (h *Handler) Operations() (names []string) {
-	for _, op := range h.known {
-		names = append(names, op.name)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // operation is one of AWS's. The first variable of its path names the resource
 // that its policy is asked for, unless resource says otherwise.
 type operation struct {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -280,15 +281,25 @@ func TestSearch_FindsByNameTypeGroupAndAttribute(t *testing.T) {
 	h.refused(400, "InvalidQueryException", "POST", "/indices/search", `{"queryString":"thingName:(a OR b)"}`)
 }
 
+// TestOperations_AllThatTheSpecificationListsAreThere reads the tables of
+// http-api.md section 2 as name, verb and path.
 func TestOperations_AllThatTheSpecificationListsAreThere(t *testing.T) {
-	h := New(Config{})
-	if n := len(h.Operations()); n < 60 {
-		t.Errorf("%d operations", n)
+	text, err := os.ReadFile("testdata/operations.txt")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, path := range []string{"/things/a", "/cacertificates", "/rules/x/enable", "/thing-groups/g/things"} {
-		if !h.Known(path) {
-			t.Errorf("%s is not known", path)
+	h, variable := New(Config{}), regexp.MustCompile(`\{\w+\}`)
+	listed := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for _, line := range listed {
+		fields := strings.Fields(line)
+		path := variable.ReplaceAllString(fields[2], "x")
+		op, _, err := h.find(httptest.NewRequest(fields[1], "http://gw"+path, nil), nil)
+		if err != nil || op.name != fields[0] || !h.Known(path) {
+			t.Errorf("%s: %v, %v", line, op, err)
 		}
+	}
+	if len(listed) != 76 {
+		t.Errorf("%d operations listed", len(listed))
 	}
 	if h.Known("/things/a/shadow") || h.Known("/topics/a") {
 		t.Error("paths of the data plane are known")
