@@ -142,3 +142,54 @@ func TestMQTT5_3_9_3_CodeOfADeniedFilter(t *testing.T) {
 		}
 	}
 }
+
+// 4.8.2: what a member of a shared subscription leaves unacknowledged at QoS 1 or
+// was not sent yet goes to another when its session ends; QoS 2 that it may have
+// does not (MQTT-4.8.2-5).
+func TestMQTT5_4_8_2_WhatAMemberLeavesGoesToAnother(t *testing.T) {
+	for _, qos := range []byte{1, 2} {
+		w := serve(t, nil, nil)
+		gone, _ := w.connect(5, "gone", func(pk *packets.Packet) { pk.Properties.ReceiveMaximum = 2 })
+		gone.subscribe(qos, "$share/g/t")
+		for i := range 4 {
+			w.say("t", name(i), qos)
+		}
+		gone.want(packets.Publish)
+		gone.want(packets.Publish)
+		other, _ := w.connect(5, "other", func(pk *packets.Packet) { pk.Properties.ReceiveMaximum = 1 })
+		other.subscribe(qos, "$share/g/t")
+		w.away(gone, "gone")
+		first := 0
+		if qos == 2 {
+			first = 2
+		}
+		for i := first; i < 4; i++ {
+			if pk := other.receive("t", name(i)); pk.FixedHeader.Dup {
+				t.Errorf("QoS %d: message %d says that it was sent to this client before", qos, i)
+			}
+		}
+		other.silent(20 * time.Millisecond)
+		eventually(t, "all bytes given back", func() bool { return w.budget.Used() == 0 })
+	}
+}
+
+// A member with a persistent session that is away gets its own when it returns
+// (4.8.2: "MAY wait"); when its session ends instead, another does.
+func TestMQTT5_4_8_2_AMemberThatReturnsGetsItsOwn(t *testing.T) {
+	w := serve(t, nil, nil)
+	c, _ := w.persistent(5, "c", nil)
+	c.subscribe(1, "$share/g/t")
+	w.say("t", "a", 1)
+	c.want(packets.Publish)
+	other := w.client(5, "other")
+	other.subscribe(1, "$share/g/t")
+	w.away(c, "c")
+	other.silent(20 * time.Millisecond)
+	c, _ = w.persistent(5, "c", nil)
+	if pk := c.want(packets.Publish); string(pk.Payload) != "a" || !pk.FixedHeader.Dup {
+		t.Errorf("got %q, dup %v", pk.Payload, pk.FixedHeader.Dup)
+	}
+	w.away(c, "c")
+	w.client(5, "c") // a clean start ends the session
+	other.receive("t", "a")
+}

@@ -13,7 +13,8 @@ type options struct {
 	noLocal        bool
 	asPublished    bool
 	retainHandling byte
-	id             int // subscription identifier, 0 = none
+	id             int    // subscription identifier, 0 = none
+	shared         *group // that the subscription is a member of
 }
 
 // entry is one subscription, or the place of a shared group among them.
@@ -66,6 +67,7 @@ func (x *index) replace(f wire.Filter, old, e *entry) {
 		x.groups[f.Text] = place
 		x.trie.Add(f.Topic, place)
 	}
+	e.opt.shared = place.group
 	place.group.join(e)
 }
 

@@ -45,6 +45,7 @@ type outgoing struct {
 	qos    byte
 	retain bool
 	ids    []int   // subscription identifiers
+	shared *group  // it came by this shared subscription
 	n      uint64  // its place in the session's order
 	kept   *stored // nil: it is in memory alone
 	again  bool    // it may have been sent before a restart

@@ -91,6 +91,41 @@ func (b *Broker) deliverShared(g *group, r *routed) {
 	b.count.dropped.Inc("no_member")
 }
 
+// orphans ends a session's subscriptions and gives what others of its shared ones
+// should have (MQTT 5, 4.8.2): QoS 1 that was not acknowledged, and everything
+// that was not sent. QoS 2 in flight goes to nobody else (MQTT-4.8.2-5).
+func (s *session) orphans() (all []outgoing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	for _, sub := range s.subs {
+		s.b.index.remove(sub.filter, sub.entry)
+	}
+	clear(s.subs)
+	s.flight.Each(func(f *flight) bool {
+		if f.Item.shared != nil && f.Item.qos == 1 {
+			all = append(all, f.Item)
+		}
+		return true
+	})
+	s.waiting.Each(func(o *outgoing) bool {
+		if o.shared != nil {
+			all = append(all, *o)
+		}
+		return true
+	})
+	return all
+}
+
+// handOver gives each of all to another member of its group.
+func (b *Broker) handOver(all []outgoing) {
+	for _, o := range all {
+		r := &routed{Message: o.Message, at: o.at, expires: o.expires, size: o.size}
+		b.deliverShared(o.shared, r)
+		b.secure(r, false, ignore)
+	}
+}
+
 func (o options) identifiers() []int {
 	if o.id == 0 {
 		return nil

@@ -65,7 +65,7 @@ func (s *session) deliver(r *routed, opt options, ids []int) bool {
 	if opt.noLocal && r.Origin.ClientID == s.id {
 		return true
 	}
-	o := outgoing{routed: r, qos: min(r.QoS, opt.qos), retain: opt.asPublished && r.Retain, ids: ids}
+	o := outgoing{routed: r, qos: min(r.QoS, opt.qos), retain: opt.asPublished && r.Retain, ids: ids, shared: opt.shared}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -388,10 +388,6 @@ func (s *session) clear(done func(error)) *lastWill {
 	for f := s.flight.First(); f != nil; f = s.flight.First() {
 		s.land(f)
 	}
-	for _, sub := range s.subs {
-		s.b.index.remove(sub.filter, sub.entry)
-	}
-	clear(s.subs)
 	will := s.will
 	s.will = nil
 	return will

@@ -129,6 +129,7 @@ func (b *Broker) evict(s *session, why ending) {
 // over ends a session and sends the will that waited for that.
 func (b *Broker) over(s *session, done func(error)) {
 	b.sessions.remove(s)
+	b.handOver(s.orphans()) // before clear: on disk in one place at least
 	if will := s.clear(done); will != nil {
 		b.sendWill(will)
 	}
