@@ -294,3 +294,32 @@ func TestKill_ADelayedWillIsSentAfterTheRestart(t *testing.T) {
 	}
 	s.stop()
 }
+
+// FL-063: QoS 1 through an outage of the receiver and of the gateway needs no
+// setting: this is the smallest configuration.
+func TestKill_FL_063_DefaultsKeepQoS1(t *testing.T) {
+	s := newSite(t, "gw", "")
+	s.start()
+	sub, err := gwtest.Dial(t, s.at(), "sub", gwtest.ClientOptions{Persistent: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub.Subscribe("t")
+	sub.Drop()
+	s.process.Kill()
+	s.start()
+	const n = 200
+	pub := gwtest.Connect(t, s.at(), "pub", gwtest.ClientOptions{})
+	for i := range n {
+		pub.Publish("t", strconv.Itoa(i), 1)
+	}
+	s.process.Kill()
+	s.start()
+	back := gwtest.Connect(t, s.at(), "sub", gwtest.ClientOptions{Persistent: true})
+	for i := range n {
+		if m := back.Next("t"); string(m.Payload) != strconv.Itoa(i) {
+			t.Fatalf("message %d is %q", i, m.Payload)
+		}
+	}
+	s.stop()
+}

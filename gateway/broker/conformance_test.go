@@ -193,3 +193,53 @@ func TestMQTT5_4_8_2_AMemberThatReturnsGetsItsOwn(t *testing.T) {
 	w.client(5, "c") // a clean start ends the session
 	other.receive("t", "a")
 }
+
+// 3.14.2.2.3 and 3.1.2.11.7: a DISCONNECT says why in words, unless the client
+// asked for no problem information.
+func TestMQTT5_3_1_2_11_7_ReasonStringsForWhoWantsThem(t *testing.T) {
+	w := serve(t, nil, nil)
+	for want, change := range map[bool]func(*packets.Packet){
+		true:  nil,
+		false: func(pk *packets.Packet) { pk.Properties.RequestProblemInfoFlag = true },
+	} {
+		c, _ := w.connect(5, "c", change)
+		c.send(message("a/+", "x", 0, 0))
+		if pk := c.want(packets.Disconnect); (pk.Properties.ReasonString != "") != want || pk.ReasonCode != 0x90 {
+			t.Errorf("DISCONNECT %#x %q, reason wanted: %v", pk.ReasonCode, pk.Properties.ReasonString, want)
+		}
+	}
+}
+
+// 3.3.2.3.3 and 3.1.3.2.4: what is left of a message's life is what its receiver
+// is told, and a will takes its own with it.
+func TestMQTT5_3_3_2_3_3_TheRestOfItsLifeTravelsWithAMessage(t *testing.T) {
+	w := serve(t, nil, nil)
+	sub, _ := w.persistent(5, "sub", nil)
+	sub.subscribe(1, "t", "will")
+	w.away(sub, "sub")
+	pub := w.client(5, "pub")
+	pk := message("t", "short", 1, 1)
+	pk.Properties.MessageExpiryInterval = 1
+	pub.send(pk)
+	pub.want(packets.Puback)
+	pk.Payload, pk.PacketID, pk.Properties.MessageExpiryInterval = []byte("long"), 2, 100
+	pub.send(pk)
+	pub.want(packets.Puback)
+	dying, _ := w.connect(5, "dying", func(pk *packets.Packet) {
+		withWill(0)(pk)
+		pk.Connect.WillProperties.MessageExpiryInterval = 100
+		pk.Connect.WillProperties.User = []packets.UserProperty{{Key: "k", Val: "v"}}
+	})
+	w.away(dying, "dying")
+	time.Sleep(1100 * time.Millisecond)
+	sub, _ = w.persistent(5, "sub", nil)
+	for _, want := range []string{"long", "gone"} {
+		pk := sub.want(packets.Publish)
+		if left := pk.Properties.MessageExpiryInterval; string(pk.Payload) != want || left < 90 || left > 99 {
+			t.Errorf("%s: %d s are left, got %q", want, left, pk.Payload)
+		}
+		if want == "gone" && len(pk.Properties.User) != 1 {
+			t.Error("the will lost its user property")
+		}
+	}
+}

@@ -130,14 +130,18 @@ func TestConnect_MustComeCompleteInTime(t *testing.T) {
 	w.client(4, "c").silent(500 * time.Millisecond) // who has said CONNECT is not cut off
 }
 
-func TestConnect_ThousandSilentSocketsKeepNobodyOut(t *testing.T) {
+// security.md T4 and its acceptance list, 3.
+func TestConnect_ThousandSilentSocketsAndHundredHalfCONNECTsKeepNobodyOut(t *testing.T) {
 	w := serve(t, nil, nil)
-	for range 1000 {
+	for i := range 1100 {
 		nc, err := net.Dial("tcp", w.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer nc.Close()
+		if i%11 == 0 {
+			_, _ = nc.Write([]byte("\x10\x20\x00\x04MQ"))
+		}
 	}
 	start := time.Now()
 	w.client(4, "c").publish("t", "x", 1, 1)

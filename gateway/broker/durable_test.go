@@ -193,8 +193,9 @@ func TestDurable_RetainedMessagesSurviveACrash(t *testing.T) {
 	sub.receive("c", "full")
 }
 
-// Two sessions share a message; one has it when the process dies.
-func TestDurable_QueuesSurviveACrashInOrder(t *testing.T) {
+// FL-060: sessions are there before the first publish after a restart. Two share
+// a message; one has it when the process dies.
+func TestDurable_FL_060_QueuesSurviveACrashInOrder(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		dir := t.TempDir()
 		w := serveOn(t, dir, nil)
@@ -342,7 +343,8 @@ func TestDurable_QoS2FromAPublisherIsExactlyOnce(t *testing.T) {
 	sub.silent(30 * time.Millisecond)
 }
 
-func TestDurable_AnEndedSessionLeavesNothing(t *testing.T) {
+// FL-073: what nobody can ask for any more does not stay on the disk.
+func TestDurable_FL_073_AnEndedSessionLeavesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for sessions to expire")
 	}
@@ -381,6 +383,37 @@ func TestDurable_AnEndedSessionLeavesNothing(t *testing.T) {
 				t.Error("subscriptions are left")
 			}
 		})
+	}
+}
+
+// FL-071: what was in flight goes to the client it was sent to, under its own id.
+func TestDurable_FL_071_InFlightIsRestoredToTheRightClient(t *testing.T) {
+	dir := t.TempDir()
+	w := serveOn(t, dir, nil)
+	ids := make(map[string]uint16)
+	for i, id := range []string{"a", "b", "c"} {
+		sub, _ := w.persistent(5, id, nil)
+		sub.subscribe(1, "only/"+id, "all")
+		for n := range i { // so that the three number apart
+			w.say("only/"+id, name(n), 1)
+			sub.receive("only/"+id, name(n))
+		}
+		w.client(5, "pub").publish("only/"+id, id, 1, 1)
+		ids[id] = sub.want(packets.Publish).PacketID
+	}
+	w.client(5, "pub").publish("all", "x", 1, 2)
+	w.crash()
+	w = serveOn(t, dir, nil)
+	for _, id := range []string{"c", "a", "b"} {
+		sub, _ := w.persistent(5, id, nil)
+		pk := sub.receive("only/"+id, id)
+		for pk.PacketID != ids[id] { // those acknowledged just before the crash may come again
+			if !pk.FixedHeader.Dup {
+				t.Fatalf("%s: id %d, want %d", id, pk.PacketID, ids[id])
+			}
+			pk = sub.receive("only/"+id, id)
+		}
+		sub.receive("all", "x")
 	}
 }
 

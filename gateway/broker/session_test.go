@@ -315,7 +315,9 @@ func TestSlow_StuckSessionsLeaveRoomForTheOthers(t *testing.T) {
 }
 
 // The queue of a client that reads but acknowledges nothing is not fed for ever.
-func TestSlow_ClientThatAcknowledgesNothingIsDisconnected(t *testing.T) {
+// FL-072: what is in flight to a connected client cannot stay for ever, and the
+// count of it comes back to zero.
+func TestSlow_FL_072_ClientThatAcknowledgesNothingIsDisconnected(t *testing.T) {
 	w := serve(t, func(c *Config) { c.Limits.MaxInflight = 2 }, nil)
 	c := w.client(5, "c")
 	c.subscribe(1, "t")
@@ -332,6 +334,7 @@ func TestSlow_ClientThatAcknowledgesNothingIsDisconnected(t *testing.T) {
 	if pk := c.want(packets.Disconnect); pk.ReasonCode != 0x97 {
 		t.Errorf("DISCONNECT %#x, want 0x97", pk.ReasonCode)
 	}
+	eventually(t, "nothing is in flight", func() bool { return w.count.inflight.Load() == 0 && w.count.queued.Load() == 0 })
 }
 
 // A QoS 1 message that finds the write buffer full is not lost: it goes when
@@ -349,5 +352,32 @@ func TestSlow_QueuedMessagesGoOnWhenTheClientReadsAgain(t *testing.T) {
 		if string(pk.Payload[:6]) != name(i) {
 			t.Fatalf("message %d is %s", i, pk.Payload[:6])
 		}
+	}
+}
+
+// FL-062: a session whose queue is full, by count or by bytes, connects, gets what
+// it holds and goes on.
+func TestSession_FL_062_AFullQueueNeverPreventsTheReturn(t *testing.T) {
+	for what, q := range map[string]Queue{"count": {MaxMessages: 5}, "bytes": {MaxBytes: 5 * (1 + 6 + 128)}} {
+		w := serve(t, func(c *Config) { c.Queue = q }, nil)
+		sub, _ := w.persistent(4, "sub", nil)
+		sub.subscribe(1, "t")
+		w.away(sub, "sub")
+		for i := range 50 {
+			w.say("t", name(i), 1)
+		}
+		held := int(w.count.queued.Load())
+		if held == 0 || held == 50 {
+			t.Fatalf("%s: %d of 50 are held: the queue was to be full", what, held)
+		}
+		sub, connack := w.persistent(4, "sub", nil)
+		if !connack.SessionPresent {
+			t.Fatalf("%s: no session", what)
+		}
+		for i := range held {
+			sub.receive("t", name(i))
+		}
+		w.say("t", "new", 1)
+		sub.receive("t", "new")
 	}
 }

@@ -449,3 +449,20 @@ func TestLoad_CodesOfDenialsAreOneOfTwo(t *testing.T) {
 		t.Error("connack_code 6 was taken")
 	}
 }
+
+// The table at the end of contract section 5, and each figure written over it.
+func TestLoad_EveryFigureOfThePresets(t *testing.T) {
+	for text, want := range map[string]Limits{
+		"edge": {PresetEdge, 128 * kib, 8, 256, 50, 8, 2, 1000, 4 * mib, false, 100, Auto, 5 * time.Second, 5000, 16 * mib},
+		"aws":  {PresetAWS, 128 * kib, 8, 256, 50, 8, 1, 100, 512 * kib, true, 100, Auto, 5 * time.Second, 5000, 16 * mib},
+		"none": {PresetNone, 16 * mib, 0, 65535, 0, 0, 2, 0, 0, false, 1000, Auto, 5 * time.Second, 5000, 16 * mib},
+		`{preset: aws, max_payload: 1KiB, max_topic_levels: 3, max_topic_bytes: 4, max_subscriptions_per_client: 5,
+		  max_filters_per_subscribe: 6, max_qos: 0, publish_rate: 7/s, publish_bytes: 8KiB/s, max_inflight: 9,
+		  max_connections: 10, connect_timeout: 11s, max_retained: 12, max_retained_bytes: 13KiB}`: {
+			PresetAWS, kib, 3, 4, 5, 6, 0, 7, 8 * kib, true, 9, 10, 11 * time.Second, 12, 13 * kib},
+	} {
+		if got := load(t, smallest+"mqtt: {limits: "+text+"}\n").MQTT.Limits; got != want {
+			t.Errorf("%s: got\n%+v, want\n%+v", text, got, want)
+		}
+	}
+}
