@@ -17,6 +17,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -231,14 +232,14 @@ const (
 )
 
 func (cfg *Config) fill() error {
-	setDefault(&cfg.WriteBufferBytes, 1<<20)
-	setDefault(&cfg.BufferedBytes, 64<<20)
-	setDefault(&cfg.MaxSubscriptions, 20000)
-	setDefault(&cfg.MaxRetainedPerPrincipal, 500)
-	setDefault(&cfg.ConnackDenied, 5)
-	setDefault(&cfg.SubackDenied, wire.CodeNotAuthorized)
-	setDefault(&cfg.OnDenied, "aws")
-	setDefault(&cfg.Limits.ConnectTimeout, 5*time.Second)
+	cfg.WriteBufferBytes = cmp.Or(cfg.WriteBufferBytes, 1<<20)
+	cfg.BufferedBytes = cmp.Or(cfg.BufferedBytes, 64<<20)
+	cfg.MaxSubscriptions = cmp.Or(cfg.MaxSubscriptions, 20000)
+	cfg.MaxRetainedPerPrincipal = cmp.Or(cfg.MaxRetainedPerPrincipal, 500)
+	cfg.ConnackDenied = cmp.Or(cfg.ConnackDenied, 5)
+	cfg.SubackDenied = cmp.Or(cfg.SubackDenied, wire.CodeNotAuthorized)
+	cfg.OnDenied = cmp.Or(cfg.OnDenied, "aws")
+	cfg.Limits.ConnectTimeout = cmp.Or(cfg.Limits.ConnectTimeout, 5*time.Second)
 	if cfg.OnDenied != "aws" && cfg.OnDenied != "lenient" {
 		return fmt.Errorf("broker: on_denied is %q: want aws or lenient", cfg.OnDenied)
 	}
@@ -257,13 +258,6 @@ func (cfg *Config) fill() error {
 		}
 	}
 	return nil
-}
-
-func setDefault[T comparable](p *T, value T) {
-	var zero T
-	if *p == zero {
-		*p = value
-	}
 }
 
 // Disconnect ends the connection of a client with an MQTT 5 reason code, such

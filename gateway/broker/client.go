@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -59,21 +58,12 @@ type client struct {
 	gone    chan struct{} // and has been cleaned up after
 }
 
-// outlives tells which packets hold texts and payloads that outlive their reading.
-func outlives(first byte) bool {
-	switch first >> 4 {
-	case packets.Connect, packets.Publish, packets.Subscribe, packets.Unsubscribe:
-		return true
-	}
-	return false
-}
-
 // stop ends the connection; only the first reason counts. It does not wait.
 func (c *client) stop(e ending) {
 	c.once.Do(func() {
 		c.end = e
 		if c.version == 5 && e.code != wire.CodeSuccess {
-			c.conn.Send(c.encodeDisconnect(e), wire.Must)
+			c.conn.Send(wire.EncodeDisconnect(e.code, e.text, c.mods()), wire.Must)
 		}
 		close(c.stopped)
 		c.acks.Close()
@@ -81,20 +71,16 @@ func (c *client) stop(e ending) {
 	})
 }
 
-func (c *client) encodeDisconnect(e ending) []byte {
-	pk := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ProtocolVersion: 5, ReasonCode: e.code,
-		Mods: packets.Mods{DisallowProblemInfo: !c.problemInfo, MaxSize: uint32(c.maxPacket)},
-	}
-	pk.Properties.ReasonString = e.text
-	return wire.Encode(func(b *bytes.Buffer) error { return pk.DisconnectEncode(b) })
+// mods are what c wants of packets that explain themselves.
+func (c *client) mods() packets.Mods {
+	return packets.Mods{DisallowProblemInfo: !c.problemInfo, MaxSize: uint32(c.maxPacket)}
 }
 
 // run reads until the connection ends, and cleans up after it.
 func (c *client) run() {
 	c.read.Wait = func() { c.tally.flush(c.b.count, c.read) }
 	for {
-		first, body, err := c.read.Next(outlives)
+		first, body, err := c.read.Next(wire.Outlives)
 		if err != nil {
 			c.stop(c.readEnding(err))
 			break

@@ -31,7 +31,7 @@ var noProperties = []byte{0}
 func (b *Broker) serve(l *listener, a wire.Accepted) {
 	c := b.newClient(l, a.Conn, a.TLS)
 	_ = a.Conn.SetReadDeadline(time.Now().Add(b.cfg.Limits.ConnectTimeout))
-	first, body, err := c.read.Next(outlives)
+	first, body, err := c.read.Next(wire.Outlives)
 	if err != nil || first != packets.Connect<<4 {
 		b.count.connects.Inc("no_connect")
 		c.conn.Close()
@@ -193,7 +193,7 @@ func (b *Broker) refuse(c *client, no *wire.Refusal) {
 	b.count.connects.Inc(no.Reason)
 	if c.version == 5 {
 		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: no.Code,
-			Mods: packets.Mods{DisallowProblemInfo: !c.problemInfo, MaxSize: uint32(c.maxPacket)}}
+			Mods: c.mods()}
 		pk.Properties.ReasonString = no.Text
 		c.conn.Send(wire.Encode(func(w *bytes.Buffer) error { return pk.ConnackEncode(w) }), wire.Must)
 	} else if code := wire.ReturnCode(no.Code, b.cfg.ConnackDenied); code != 0 {

@@ -110,25 +110,8 @@ func (c *client) check(name []byte) {
 	c.topic.code, c.topic.refusal = c.b.judgeTopic(c.topic.name)
 }
 
-// judgeTopic gives the refusal of a topic that no client may publish to.
 func (b *Broker) judgeTopic(name string) (byte, *iot.Error) {
-	counted := name
-	if r, ok := topic.ParseReserved(name); ok {
-		if !r.ClientMayPublish() {
-			return wire.CodeNotAuthorized, iot.Errorf(iot.Forbidden, "topic %q is reserved; clients may not publish to it", name)
-		}
-		if r.Kind == topic.BasicIngest {
-			counted = r.Rest // its prefix does not count, as in AWS
-		}
-	}
-	l := &b.cfg.Limits
-	switch {
-	case l.MaxTopicBytes > 0 && len(counted) > l.MaxTopicBytes:
-		return wire.CodeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d bytes; the maximum is %d", len(counted), l.MaxTopicBytes)
-	case l.MaxTopicLevels > 0 && topic.Levels(counted) > l.MaxTopicLevels:
-		return wire.CodeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d levels; the maximum is %d", topic.Levels(counted), l.MaxTopicLevels)
-	}
-	return 0, nil
+	return wire.JudgeTopic(name, b.cfg.Limits.MaxTopicBytes, b.cfg.Limits.MaxTopicLevels)
 }
 
 // refusal tells why this message may not be published, if so.

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"strings"
 	"time"
 
@@ -137,12 +136,7 @@ func (s *session) sendRetained(q request, now time.Time) {
 
 // answer sends SUBACK or UNSUBACK.
 func (c *client) answer(kind byte, id uint16, codes []byte) {
-	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: kind}, ProtocolVersion: c.version, PacketID: id, ReasonCodes: codes}
-	encoder := pk.SubackEncode
-	if kind == packets.Unsuback {
-		encoder = pk.UnsubackEncode
-	}
-	c.conn.Send(wire.Encode(func(b *bytes.Buffer) error { return encoder(b) }), wire.Must)
+	c.conn.Send(wire.EncodeCodes(kind, c.version, id, codes), wire.Must)
 }
 
 // unsubscribe acts on UNSUBSCRIBE.

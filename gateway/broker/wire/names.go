@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
@@ -30,6 +31,27 @@ func ParseFilter(text string) (Filter, error) {
 	var err error
 	f.Topic, err = topic.ParseFilter(rest)
 	return f, err
+}
+
+// JudgeTopic gives the refusal of a topic that no client may publish to, because
+// it is over a limit (0 = none) or reserved, with its reason code.
+func JudgeTopic(name string, maxBytes, maxLevels int) (byte, *iot.Error) {
+	counted := name
+	if r, ok := topic.ParseReserved(name); ok {
+		if !r.ClientMayPublish() {
+			return CodeNotAuthorized, iot.Errorf(iot.Forbidden, "topic %q is reserved; clients may not publish to it", name)
+		}
+		if r.Kind == topic.BasicIngest {
+			counted = r.Rest // its prefix does not count, as in AWS
+		}
+	}
+	switch {
+	case maxBytes > 0 && len(counted) > maxBytes:
+		return CodeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d bytes; the maximum is %d", len(counted), maxBytes)
+	case maxLevels > 0 && topic.Levels(counted) > maxLevels:
+		return CodeTopicInvalid, iot.Errorf(iot.InvalidRequest, "topic has %d levels; the maximum is %d", topic.Levels(counted), maxLevels)
+	}
+	return 0, nil
 }
 
 // ReturnCode is the CONNACK return code of 3.1.1 for a reason code of MQTT 5; 0

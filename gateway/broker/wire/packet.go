@@ -210,3 +210,30 @@ func Encode(f func(*bytes.Buffer) error) []byte {
 	}
 	return b.Bytes()
 }
+
+// EncodeDisconnect gives a DISCONNECT of MQTT 5 with a reason in words, as far
+// as m allows it.
+func EncodeDisconnect(code byte, reason string, m packets.Mods) []byte {
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ProtocolVersion: 5, ReasonCode: code, Mods: m}
+	pk.Properties.ReasonString = reason
+	return Encode(func(b *bytes.Buffer) error { return pk.DisconnectEncode(b) })
+}
+
+// Outlives tells which packets hold texts and payloads that outlive their
+// reading, for Reader.Next.
+func Outlives(first byte) bool {
+	switch first >> 4 {
+	case packets.Connect, packets.Publish, packets.Subscribe, packets.Unsubscribe:
+		return true
+	}
+	return false
+}
+
+// EncodeCodes gives a SUBACK or an UNSUBACK.
+func EncodeCodes(kind, version byte, id uint16, codes []byte) []byte {
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: kind}, ProtocolVersion: version, PacketID: id, ReasonCodes: codes}
+	if kind == packets.Unsuback {
+		return Encode(func(b *bytes.Buffer) error { return pk.UnsubackEncode(b) })
+	}
+	return Encode(func(b *bytes.Buffer) error { return pk.SubackEncode(b) })
+}
