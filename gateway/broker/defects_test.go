@@ -249,11 +249,11 @@ func TestDefect_WildcardsAndReservedTopics(t *testing.T) {
 				script: func(s *site) string {
 					sub := s.client(5, "c")
 					if !c.live {
-						s.say("$GW/x", "1")
+						s.say("$GW/x", "1", !c.live)
 					}
 					sub.subscribe(0, c.filter)
 					if c.live {
-						s.say("$GW/x", "1")
+						s.say("$GW/x", "1", !c.live)
 					}
 					return sub.saw(quiet)
 				},

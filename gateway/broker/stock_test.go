@@ -18,7 +18,7 @@ import (
 // the library whose codec it uses.
 type site struct {
 	*world
-	say func(topic, payload string) // a retained message of the house
+	say func(topic, payload string, retain bool) // a message of the house
 	// hold keeps messages from being routed; the result lets them go.
 	hold func() (release func())
 }
@@ -69,8 +69,8 @@ func (d defect) onOurs(t *testing.T) *site {
 		return nil
 	}})
 	return &site{world: w,
-		say: func(topic, payload string) {
-			w.Route(iot.Message{Topic: topic, Payload: []byte(payload), Retain: true})
+		say: func(topic, payload string, retain bool) {
+			w.Route(iot.Message{Topic: topic, Payload: []byte(payload), Retain: retain})
 		},
 		hold: func() func() {
 			held := holding(w)
@@ -135,8 +135,8 @@ func (d defect) onStock(t *testing.T) *site {
 	}
 	t.Cleanup(func() { _ = ln.Close(); go server.Close() }) // it waits for clients that are stuck
 	return &site{world: &world{t: t, addr: addr},
-		say: func(topic, payload string) {
-			if err := server.Publish(topic, []byte(payload), true, 0); err != nil {
+		say: func(topic, payload string, retain bool) {
+			if err := server.Publish(topic, []byte(payload), retain, 0); err != nil {
 				t.Error(err)
 			}
 		},
