@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,9 +98,7 @@ func (p *peer) kill() {
 func (p *peer) ask(op string, a args) (document, string) {
 	p.t.Helper()
 	command := args{"op": op}
-	for k, v := range a {
-		command[k] = v
-	}
+	maps.Copy(command, a)
 	if err := p.in.Encode(command); err != nil {
 		p.t.Fatalf("%s: %s: %v", p.name, op, err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ type play struct {
 	*testing.T
 	lan    *lan
 	sdk    string // file of scripts/examples/play
+	always args   // what every connection of this client says
 	thing  string
 	folder string
 	device *peer
@@ -37,14 +39,18 @@ func TestPlay_ADeviceAndAnApp(t *testing.T) {
 	boto := func(t *testing.T) app { return l.peer(t, python, "boto.py", l.endpoint()) }
 	commandLine := func(t *testing.T) app { return cli{t, l} }
 	for _, c := range []struct {
-		sdk  string
-		http func(*testing.T) app
-	}{{"v1", js}, {"v2-mqtt5", boto}, {"v2-mqtt311", commandLine}, {"mqttjs", boto}} {
-		t.Run(c.sdk, func(t *testing.T) {
-			p := &play{T: t, lan: l, sdk: c.sdk + ".mjs", thing: "pump-" + c.sdk, http: c.http(t)}
+		name, sdk string
+		always    args
+		http      func(*testing.T) app
+	}{
+		{"v1", "v1.mjs", nil, js}, {"v2-mqtt5", "v2-mqtt5.mjs", nil, boto}, {"v2-mqtt311", "v2-mqtt311.mjs", nil, commandLine},
+		{"mqttjs", "mqttjs.mjs", nil, boto}, {"mqttjs-mqtt5", "mqttjs.mjs", args{"version": 5}, js},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := &play{T: t, lan: l, sdk: c.sdk, always: c.always, thing: "pump-" + c.name, http: c.http(t)}
 			p.folder = l.enrol(p.thing)
 			p.app = l.peer(t, "node", p.sdk)
-			p.ok(p.app, "connect", p.connect("app-"+c.sdk, staff, args{"clean": true}))
+			p.ok(p.app, "connect", p.connect("app-"+c.name, staff, args{"clean": true}))
 			p.wishIsFollowed()
 			p.staleVersionIsRefused()
 			p.namedShadowsStandApart()
@@ -58,9 +64,8 @@ func TestPlay_ADeviceAndAnApp(t *testing.T) {
 // connect are the arguments of a connection by mutual TLS.
 func (p *play) connect(id, folder string, more args) args {
 	a := args{"host": "localhost", "port": p.lan.tls, "id": id, "folder": folder, "ca": filepath.Join(folder, "ca.pem")}
-	for k, v := range more {
-		a[k] = v
-	}
+	maps.Copy(a, p.always)
+	maps.Copy(a, more)
 	return a
 }
 
@@ -69,9 +74,7 @@ func (p *play) online(more args) document {
 	p.Helper()
 	p.device = p.lan.peer(p, "node", p.sdk)
 	a := p.connect(p.thing, p.folder, args{"clean": false, "thing": p.thing, "will": args{"topic": "dt/" + p.thing + "/gone", "payload": "power"}})
-	for k, v := range more {
-		a[k] = v
-	}
+	maps.Copy(a, more)
 	return p.ok(p.device, "connect", a)
 }
 
@@ -138,6 +141,9 @@ func (p *play) wishIsFollowed() {
 		p.Errorf("the wish made version %d", d.Version)
 	}
 	p.device.hears(p.shadowTopic("update/delta"), `"on":true`)
+	if p.sdk != "v1.mjs" { // whose class has no word for it
+		p.device.hears(p.shadowTopic("update/documents"), `"previous"`)
+	}
 	p.ok(p.device, "update", p.of(reported(args{"on": true})))
 	if v := p.settled(p.of(nil)); v != 3 {
 		p.Errorf("version %d after the second report", v)
