@@ -13,19 +13,20 @@ import (
 	"github.com/tidehold/tidehold/gateway/gwtest"
 )
 
-// lan is a gateway as devices and apps of a LAN see it: mutual TLS, and the
-// control endpoint with an access key.
+// lan is a gateway as devices and apps of a LAN see it: mutual TLS, one port
+// for everything as 443 would be, and the control endpoint with an access key.
 type lan struct {
 	*site
-	tls, control int
-	keys         []string // AWS_* variables of an app
-	examples     string   // scripts/examples
+	tls, web, control int
+	key               struct{ AccessKeyID, SecretAccessKey string }
+	keys              []string // the same as an app's environment
+	examples          string   // scripts/examples
 }
 
 func newLAN(t *testing.T) *lan {
 	t.Helper()
 	examples := gwtest.Examples(t, "aws-iot-device-sdk", "aws-iot-device-sdk-v2", "mqtt", "@aws-sdk/client-iot-data-plane")
-	l := &lan{site: newSite(t, "gw", ""), tls: gwtest.FreePort(t), control: gwtest.FreePort(t), examples: examples}
+	l := &lan{site: newSite(t, "gw", ""), tls: gwtest.FreePort(t), web: gwtest.FreePort(t), control: gwtest.FreePort(t), examples: examples}
 	l.write(fmt.Sprintf(`version: 1
 gateway: {id: gw, endpoint: localhost}
 storage: {dir: %s/state}
@@ -33,11 +34,12 @@ mqtt:
   listeners:
     - {name: local, bind: "127.0.0.1:%d", auth: loopback}
     - {name: mtls, bind: "127.0.0.1:%d", tls: true, auth: certificate}
+    - {name: web, bind: "127.0.0.1:%d", tls: true, auth: certificate, protocol: auto}
 http: {data_plane: {bind: off}, control: {bind: "127.0.0.1:%d"}, metrics: {bind: off}}
-`, l.dir, l.port, l.tls, l.control))
+`, l.dir, l.port, l.tls, l.web, l.control))
 	l.start()
-	key := ask[struct{ AccessKeyID, SecretAccessKey string }](t, "access-key", "create", "--socket", l.socket)
-	l.keys = []string{"AWS_ACCESS_KEY_ID=" + key.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + key.SecretAccessKey,
+	l.key = ask[struct{ AccessKeyID, SecretAccessKey string }](t, "access-key", "create", "--socket", l.socket)
+	l.keys = []string{"AWS_ACCESS_KEY_ID=" + l.key.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + l.key.SecretAccessKey,
 		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true", "HOME=" + l.dir}
 	return l
 }

@@ -1,5 +1,6 @@
 // The AWS IoT device SDK v1 in the play. Its class knows classic shadows only;
 // named ones are played with messages.
+import { readFileSync } from 'node:fs';
 import awsIot from 'aws-iot-device-sdk';
 import { TopicShadow, heard, serve, shadowTopic } from './line.mjs';
 
@@ -25,7 +26,7 @@ serve({
   async connect({ host, port, id, folder, ca, clean, will, keys, alpn, thing, stale }) {
     shadow = awsIot.thingShadow({
       host, port, clientId: id, clean, will: will && { ...will, qos: 1 }, caPath: ca,
-      ...(keys ? { protocol: 'wss', accessKeyId: keys.id, secretKey: keys.secret, region: keys.region }
+      ...(keys ? { protocol: 'wss', accessKeyId: keys.id, secretKey: keys.secret, region: keys.region, websocketOptions: { ca: readFileSync(ca) } }
         : { certPath: `${folder}/cert.pem`, keyPath: `${folder}/private.key` }),
       ...(alpn && { ALPNProtocols: [alpn] }),
     });
