@@ -39,7 +39,7 @@ type document struct {
 }
 
 // wait bounds every wait of the play: only a hang reaches it.
-const wait = 20 * time.Second
+const wait = time.Minute
 
 // peer is a client in a process of its own (scripts/examples/play).
 type peer struct {

@@ -57,7 +57,7 @@ func (l *lan) enrol(name string, more ...string) string {
 
 // switched runs an app to its end: it wishes, and waits until the lamp has followed.
 func (l *lan) switched(app []string, thing, word string) <-chan string {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	l.t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, app[0], append(app[1:], thing, word, l.endpoint())...)
 	cmd.Dir = l.examples
