@@ -2,6 +2,8 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -29,16 +31,61 @@ func (b *bench) conns(ctx context.Context) error {
 			bars = append(bars, most(memoryEach, 20<<10))
 		}
 		if _, err := b.fresh(ctx, cell, bars, func(t *target) (Figures, error) {
-			return b.idleRound(ctx, t, b.count(n))
+			return b.idleRound(ctx, t, b.count(n), nil)
 		}); err != nil {
+			return err
+		}
+	}
+	if b.cfg.Against != "" {
+		return nil // its certificate is unknown
+	}
+	for _, n := range []int{1000, 10000} {
+		if err := b.idleTLS(ctx, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bench) idleRound(ctx context.Context, t *target, n int) (Figures, error) {
-	if err := warm(ctx, t, b.next("warm")); err != nil {
+// idleTLS is the same over TLS, with a certificate of the server alone.
+func (b *bench) idleTLS(ctx context.Context, n int) error {
+	cell := fmt.Sprintf("tls/%d", n)
+	if !b.wanted(cell) {
+		return nil
+	}
+	w := way{name: "idle"}
+	p, err := b.papers(w)
+	if err != nil {
+		return err
+	}
+	which := []*target{{name: subjectName}}
+	if b.mosquitto != "" {
+		which = append(which, &target{name: peerName})
+	}
+	var bars []bar
+	if n == 10000 {
+		bars = append(bars, most(memoryEach, 60<<10))
+	}
+	_, err = b.compare(ctx, cell, which, bars, func(t *target) (f Figures, err error) {
+		s, peer := tlsSetup(w, p)
+		var running *target
+		if t.name == peerName {
+			running, err = b.peer(ctx, peer)
+		} else {
+			running, err = b.subject(ctx, s)
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, running.stop(false)) }()
+		return b.idleRound(ctx, running, b.count(n), p.client(tls.VersionTLS13))
+	})
+	return err
+}
+
+// idleRound opens n connections; client is nil for plain ones.
+func (b *bench) idleRound(ctx context.Context, t *target, n int, client *tls.Config) (Figures, error) {
+	if err := warmOver(ctx, t, b.next("warm"), client); err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
@@ -53,7 +100,7 @@ func (b *bench) idleRound(ctx context.Context, t *target, n int) (Figures, error
 	m, start := meter{t: t}, time.Now()
 	m.begin()
 	err := load.Each(n, func(i int) error {
-		c, err := load.Dial(ctx, load.Options{Address: t.address, ClientID: fmt.Sprintf("%s-%d", prefix, i)})
+		c, err := load.Dial(ctx, load.Options{Address: t.address, ClientID: fmt.Sprintf("%s-%d", prefix, i), TLS: client})
 		if err != nil {
 			return err
 		}
@@ -85,8 +132,12 @@ func (b *bench) idleRound(ctx context.Context, t *target, n int) (Figures, error
 // warm connects a few clients, so that a process's first buffers are not
 // counted as a connection's.
 func warm(ctx context.Context, t *target, prefix string) error {
+	return warmOver(ctx, t, prefix, nil)
+}
+
+func warmOver(ctx context.Context, t *target, prefix string, client *tls.Config) error {
 	return load.Each(50, func(i int) error {
-		c, err := load.Dial(ctx, load.Options{Address: t.address, ClientID: fmt.Sprintf("%s-%d", prefix, i)})
+		c, err := load.Dial(ctx, load.Options{Address: t.address, ClientID: fmt.Sprintf("%s-%d", prefix, i), TLS: client})
 		if err == nil {
 			c.Close()
 		}

@@ -42,6 +42,12 @@ type papers struct {
 // does not know, so that two different things would be compared.
 const curve = tls.CurveP256
 
+// client is the configuration of a client that shows what it shows to others.
+func (p *papers) client(version uint16) *tls.Config {
+	return &tls.Config{RootCAs: p.pool, ServerName: "localhost", MinVersion: version, MaxVersion: version,
+		CurvePreferences: []tls.CurveID{curve}, Certificates: p.toOthers}
+}
+
 // tls measures handshakes with P-256 certificates, each followed by CONNECT and
 // DISCONNECT, beside a Mosquitto and beside the least that Go can do.
 func (b *bench) tls(ctx context.Context) error {
@@ -99,8 +105,7 @@ func (b *bench) compareHandshakes(ctx context.Context, w way, p *papers, targets
 		bars = []bar{most(cpu, .7).ofPeer()}
 	}
 	measure := func(t *target) (Figures, error) {
-		client := &tls.Config{RootCAs: p.pool, ServerName: "localhost", MinVersion: version, MaxVersion: version,
-			CurvePreferences: []tls.CurveID{curve}, Certificates: p.toOthers}
+		client := p.client(version)
 		if t == targets[0] {
 			client.Certificates = p.toSubject
 		}
@@ -128,16 +133,22 @@ func (b *bench) compareHandshakes(ctx context.Context, w way, p *papers, targets
 // floorName is the least that Go can do, in the output.
 const floorName = "least"
 
-// tlsTargets starts the gateway, a Mosquitto when there is one, and the least
-// server when there is a program for it.
-func (b *bench) tlsTargets(ctx context.Context, w way, p *papers) (all []*target, err error) {
-	s := setup{listener: ", tls: true", yaml: fmt.Sprintf("tls: {server: {cert: %q, key: %q}}\n", p.cert, "file:"+p.key)}
-	peer := fmt.Sprintf("certfile %s\nkeyfile %s\n%s", p.cert, p.key, peerPrompt)
+// tlsSetup is what the gateway and a Mosquitto are configured with.
+func tlsSetup(w way, p *papers) (s setup, peer string) {
+	s = setup{listener: ", tls: true", yaml: fmt.Sprintf("tls: {server: {cert: %q, key: %q}}\n", p.cert, "file:"+p.key)}
+	peer = fmt.Sprintf("certfile %s\nkeyfile %s\n%s", p.cert, p.key, peerPrompt)
 	if w.mutual {
 		s.auth = "certificate"
 		s.yaml += `security: {policies: [{name: bench, document: {Version: "2012-10-17", Statement: [{Effect: Allow, Action: "iot:*", Resource: "*"}]}}]}` + "\n"
 		peer += fmt.Sprintf("cafile %s\nrequire_certificate true\n", p.ca)
 	}
+	return s, peer
+}
+
+// tlsTargets starts the gateway, a Mosquitto when there is one, and the least
+// server when there is a program for it.
+func (b *bench) tlsTargets(ctx context.Context, w way, p *papers) (all []*target, err error) {
+	s, peer := tlsSetup(w, p)
 	add := func(t *target, err error) error {
 		if err == nil {
 			all = append(all, t)

@@ -16,6 +16,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/tidehold/tidehold/gateway/broker/wire"
+	"github.com/tidehold/tidehold/gateway/iot"
 )
 
 // BenchmarkRoute measures publish to delivery over loopback TCP with a closed
@@ -31,6 +32,29 @@ func BenchmarkRoute(b *testing.B) {
 				load(b, addr, shape.pubs, shape.subs, qos)
 			})
 		}
+	}
+}
+
+// BenchmarkDeliver routes one message into so many queues of sessions that are
+// away, without a network.
+func BenchmarkDeliver(b *testing.B) {
+	for _, sessions := range []int{0, 1, 50} {
+		b.Run(strconv.Itoa(sessions), func(b *testing.B) {
+			w := serve(b, func(c *Config) { c.Queue = Queue{MaxMessages: 100, DropOldest: true} }, nil)
+			filter, err := wire.ParseFilter("dt/+/temperature")
+			if err != nil {
+				b.Fatal(err)
+			}
+			for i := range sessions {
+				s := newSession(w.Broker, iot.ClientID(strconv.Itoa(i)), iot.Principal{})
+				w.index.replace(filter, nil, &entry{session: s, opt: options{qos: 1}})
+			}
+			m := iot.Message{Topic: "dt/device/temperature", Payload: make([]byte, 256), QoS: 1}
+			b.ReportAllocs()
+			for b.Loop() {
+				w.Route(m)
+			}
+		})
 	}
 }
 

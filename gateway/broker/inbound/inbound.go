@@ -40,6 +40,9 @@ type Pending struct {
 	full Full // why it must be offered again; of the goroutine that offers
 }
 
+// ackRoom is what a line keeps for its next acknowledgements.
+const ackRoom = 256
+
 // Line holds the unacknowledged messages of one publisher and lets the
 // acknowledgements out in the order of the PUBLISH packets, each as soon as
 // its message and all before it are safe (MQTT-4.6.0-2).
@@ -52,6 +55,7 @@ type Line struct {
 	room   *sync.Cond
 	line   []*Pending // from head on
 	head   int
+	out    []byte // room for the acknowledgements of one send
 	closed bool
 
 	exchanges int // open ones begun here; under the lock of their Exchanges
@@ -134,8 +138,7 @@ func (p *Pending) Settle(code byte, mute bool) {
 	if a.head == len(a.line) || a.line[a.head] != p {
 		return
 	}
-	var space [64]byte
-	out := space[:0]
+	out := a.out[:0]
 	for ; a.head < len(a.line) && a.line[a.head].done; a.head++ {
 		if q := a.line[a.head]; !q.mute {
 			out = wire.AppendAck(out, q.kind, q.id, a.version, q.code)
@@ -146,6 +149,9 @@ func (p *Pending) Settle(code byte, mute bool) {
 		a.line, a.head = a.line[:0], 0
 	}
 	a.send(out)
+	if a.out = out; cap(out) > ackRoom {
+		a.out = nil
+	}
 	a.room.Signal()
 }
 

@@ -3,6 +3,7 @@ package inbound
 import (
 	"bytes"
 	"errors"
+	"strconv"
 	"testing"
 
 	"github.com/tidehold/tidehold/gateway/broker/keep"
@@ -79,5 +80,42 @@ func TestArrivals_AMarkIsTakenOnceAndOnlyWhileBeingAccepted(t *testing.T) {
 	forget()
 	if got := a.Take(mark); got != (keep.Exchange{}) || a.Take(0) != got {
 		t.Errorf("taken after it was forgotten: %v", got)
+	}
+}
+
+// BenchmarkLine takes a message in and acknowledges it, with so many before it.
+func BenchmarkLine(b *testing.B) {
+	for _, waiting := range []int{0, 1000} {
+		b.Run(strconv.Itoa(waiting), func(b *testing.B) {
+			line := NewLine(0, 4, func([]byte) {})
+			var before []*Pending
+			for i := range waiting {
+				before = append(before, line.Pending(1, uint16(i)))
+				line.Join(before[i])
+			}
+			at := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				p := line.Pending(1, 1)
+				line.Join(p)
+				if waiting > 0 {
+					p, before[at] = before[at], p
+					at = (at + 1) % waiting
+				}
+				p.Finish(nil)
+			}
+		})
+	}
+}
+
+// A message costs its place in the line and nothing else.
+func TestLine_AMessageCostsOneAllocation(t *testing.T) {
+	line := NewLine(0, 4, func([]byte) {})
+	if n := testing.AllocsPerRun(1000, func() {
+		p := line.Pending(1, 1)
+		line.Join(p)
+		p.Finish(nil)
+	}); n > 1 {
+		t.Errorf("%v allocations, want 1", n)
 	}
 }

@@ -139,6 +139,21 @@ func TestWindow_OneLateAcknowledgementCostsNoMemory(t *testing.T) {
 	}
 }
 
+func TestWindow_AnAcknowledgementNeedsNoAllocation(t *testing.T) {
+	var w Window[[8]uint64]
+	for n := range uint64(100) {
+		w.Add(n, [8]uint64{}, true)
+	}
+	n := uint64(100)
+	if got := testing.AllocsPerRun(10000, func() {
+		w.Add(n, [8]uint64{}, true)
+		w.Land(w.Find(w.First().ID()))
+		n++
+	}); got > 0 {
+		t.Errorf("%v allocations, want none", got)
+	}
+}
+
 // BenchmarkWindow_Ack adds one message and acknowledges one, with so many in
 // flight; last: always the newest, the worst for a list.
 func BenchmarkWindow_Ack(b *testing.B) {

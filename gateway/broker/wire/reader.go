@@ -15,7 +15,7 @@ var ErrTooLarge = errors.New("packet is larger than allowed")
 var ErrMalformed = errors.New("malformed remaining length")
 
 const (
-	readBufferMin = 2 << 10
+	readBufferMin = 512
 	readBufferMax = 32 << 10
 )
 

@@ -14,14 +14,17 @@ import (
 // errText is a text frame where MQTT wants binary ones (MQTT-6.0.0-1).
 var errText = errors.New("websocket: text frame; MQTT travels in binary frames")
 
+// frameBuffer is what a WebSocket reads and writes at once.
+const frameBuffer = 2 << 10
+
 // Upgrade turns an HTTP request into a byte stream of MQTT packets. Requests
 // from pages of other origins are refused; the subprotocol is mqtt, or
 // mqttv3.1 as the older AWS SDKs say. frameMax bounds one frame.
 func Upgrade(w http.ResponseWriter, r *http.Request, frameMax int) (net.Conn, error) {
 	up := websocket.Upgrader{
 		HandshakeTimeout: 5 * time.Second,
-		ReadBufferSize:   readBufferMin,
-		WriteBufferSize:  readBufferMin,
+		ReadBufferSize:   frameBuffer,
+		WriteBufferSize:  frameBuffer,
 		Subprotocols:     []string{"mqtt", "mqttv3.1"},
 	}
 	ws, err := up.Upgrade(w, r, nil)
