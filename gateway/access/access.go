@@ -12,6 +12,8 @@
 //     question is answered by the new policies.
 //   - Every denial is counted; it is logged and kept for the console at most
 //     once per client, action and resource in denialQuiet, with a count.
+//   - A certificate that is refused failuresMax times in failureWindow is banned
+//     for banMin, then twice as long each time, up to banMax.
 //   - Limits: decisionsMax decisions per client and cacheBytesMax in all, then
 //     decisions are evaluated anew each time; hashesMax password checks at once,
 //     the next ones wait up to hashWait and are then refused.
@@ -19,7 +21,7 @@
 //     milliseconds). Everything else computes under short locks.
 //
 // It starts no goroutine. What it does not do: the reserved topics, which no
-// policy opens (gateway/broker), and bans after failures.
+// policy opens (gateway/broker), and bans of addresses.
 package access
 
 import (
@@ -143,6 +145,7 @@ type Checker struct {
 
 	passwords passwords
 	denials   denials
+	bans      bans
 	failures  *metrics.Counter
 	denied    *metrics.Counter
 }
@@ -219,11 +222,20 @@ func (k *Checker) Connect(c *Client, password []byte) error {
 	}
 	c.Principal = p
 	c.session.Store(nil)
-	if err := k.checkClientID(c); err != nil {
-		k.failures.Inc(c.Listener, "client_id")
+	if err := k.bans.banned(c, k.clk.Up()); err != nil {
+		k.failures.Inc(c.Listener, "banned")
 		return err
 	}
-	return k.allow(c, actConnect, string(c.ID))
+	err = k.checkClientID(c)
+	if err != nil {
+		k.failures.Inc(c.Listener, "client_id")
+	} else {
+		err = k.allow(c, actConnect, string(c.ID))
+	}
+	if err != nil {
+		k.bans.failed(c, k.clk.Up())
+	}
+	return err
 }
 
 // identify says who c is.

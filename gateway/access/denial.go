@@ -1,7 +1,9 @@
 package access
 
 import (
+	"encoding/json"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +31,8 @@ type Denial struct {
 	Resource  string        `json:"resource"`
 	// Reason is `implicit` or the denying policy.
 	Reason string `json:"reason"`
+	// Suggest is a statement that would allow it; empty where a policy denies.
+	Suggest string `json:"suggest,omitempty"`
 	// Count is how many of the same were not logged since the last one.
 	Count int `json:"count"`
 }
@@ -58,11 +62,28 @@ type denials struct {
 // note logs a denial unless the same was logged just now.
 func (k *Checker) note(c *Client, action, resource string, v verdict) {
 	d := Denial{At: k.clk.Now(), Client: c.ID, Principal: c.Principal, Action: action, Resource: resource, Reason: v.reason()}
+	if !v.explicit {
+		d.Suggest = suggestion(action, k.scope.ARN(resource))
+	}
 	if !k.denials.tell(&d, k.clk.Up()) {
 		return
 	}
 	k.log.Warn("authz.denied", "client", string(d.Client), "principal", d.Principal.ID,
-		"action", d.Action, "resource", d.Resource, "policy", d.Reason, "count", d.Count)
+		"action", d.Action, "resource", d.Resource, "policy", d.Reason, "count", d.Count, "suggest", d.Suggest)
+}
+
+// literal keeps what clients send from being a wildcard or a variable in a
+// policy (security.md 1.3).
+var literal = strings.NewReplacer("${", "${$}{", "*", "${*}", "?", "${?}")
+
+// suggestion is the narrowest statement that allows an action: the operator who
+// means it may paste it into a policy.
+func suggestion(action, arn string) string {
+	text, err := json.Marshal(struct{ Effect, Action, Resource string }{"Allow", action, literal.Replace(arn)})
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
 
 // tell decides whether d is due, and fills in its Count.

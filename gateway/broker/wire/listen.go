@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -151,6 +152,7 @@ func (l *Listener) secure(a Accepted, take func(Accepted)) {
 	_ = c.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := c.Handshake(); err != nil {
 		l.Refused("tls")
+		l.distrust(AddressOf(a.Conn), err)
 		l.Log.Debug("tls handshake failed", "err", err)
 		_ = a.Conn.Close()
 		return
@@ -158,6 +160,14 @@ func (l *Listener) secure(a Accepted, take func(Accepted)) {
 	_ = c.SetDeadline(time.Time{})
 	state := c.ConnectionState()
 	take(Accepted{Conn: c, TLS: &state, Guest: a.Guest})
+}
+
+// distrust counts a failure that was somebody's decision, not the network's,
+// against an address (security.md T6).
+func (l *Listener) distrust(addr netip.Addr, err error) {
+	if code := iot.CodeOf(err); code == iot.Unauthorized || code == iot.Forbidden {
+		l.Gate.Failed(addr, time.Now())
+	}
 }
 
 // serveHTTP serves WebSockets.
@@ -209,6 +219,9 @@ func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request, take func(Acc
 		who, err := l.Upgrade(r)
 		if err != nil {
 			l.Refused("upgrade")
+			if from, parsed := netip.ParseAddrPort(r.RemoteAddr); parsed == nil {
+				l.distrust(from.Addr().Unmap(), err)
+			}
 			http.Error(w, iot.MessageOf(err), iot.CodeOf(err).HTTPStatus())
 			return
 		}
