@@ -15,6 +15,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/session"
 	"github.com/tidehold/tidehold/gateway/shadow"
 	"github.com/tidehold/tidehold/gateway/store"
+	"github.com/tidehold/tidehold/shadowsync/dispute"
 )
 
 // files are the SQLite files of the gateway (contract section 6).
@@ -73,7 +74,7 @@ func (g *Gateway) openIn(ctx context.Context, dir string) (*files, error) {
 	}
 	f := &files{dir: dir}
 	var err error
-	if f.state, err = g.open(ctx, dir, "state.db", shadow.Schema(), registry.Schema(), rules.Schema(), memorySchema(), session.StateSchema()); err != nil {
+	if f.state, err = g.open(ctx, dir, "state.db", shadow.Schema(), registry.Schema(), rules.Schema(), memorySchema(), session.StateSchema(), dispute.Schema()); err != nil {
 		return nil, err
 	}
 	var opened messages.Opened

@@ -89,8 +89,11 @@ var arrows = map[string][]string{
 	"drivers/filter":             {},
 	"drivers/sampler":            {"drivers", "drivers/filter", "gateway/clock", "gateway/metrics"},
 	"shadowsync/selection":       {"gateway/iot", "shadowsync"},
-	"shadowsync":                 {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "gateway/ids", "shadowsync/pace"},
+	"shadowsync":                 {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "gateway/ids", "shadowsync/pace", "shadowsync/home", "shadowsync/status"},
 	"shadowsync/pace":            {},
+	"shadowsync/home":            {"gateway/iot", "gateway/shadow/doc"},
+	"shadowsync/status":          {"gateway/iot", "gateway/metrics"},
+	"shadowsync/dispute":         {"gateway/iot", "gateway/metrics", "gateway/store"},
 }
 
 // testOnly may be imported by tests alone.

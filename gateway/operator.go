@@ -50,11 +50,23 @@ func (o operator) Rules() any { return o.g.rooms.rules.Book() }
 func (o operator) SyncStatus() any {
 	all := make(map[string]any)
 	for _, u := range o.g.rooms.uplinks {
-		if u.syncer != nil {
-			all[u.link.Status().Name] = u.syncer.Status()
+		switch {
+		case u.syncer != nil:
+			all[u.name] = u.syncer.Status()
+		case u.carrier != nil:
+			all[u.name] = u.carrier.Status()
 		}
 	}
 	return all
+}
+
+// conflictsShown is how many conflicts one answer has.
+const conflictsShown = 1000
+
+// Conflicts are the newest conflicts of shadow sync, the newest first; of one
+// thing when it is named.
+func (o operator) Conflicts(ctx context.Context, thing iot.ThingName) (any, error) {
+	return o.g.rooms.conflicts.List(ctx, thing, conflictsShown)
 }
 
 // CreateAccessKey makes a key for the control endpoint.

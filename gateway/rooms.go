@@ -21,6 +21,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/shadow"
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/telemetry"
+	"github.com/tidehold/tidehold/shadowsync/dispute"
 )
 
 // rooms is the built house.
@@ -37,13 +38,14 @@ type rooms struct {
 	provision *provision.Service
 	// handover gives connections of the data plane from a listener that serves
 	// several protocols.
-	handover *wire.Handover
-	broker   *broker.Broker
-	uplinks  []*uplinkRoom
-	drivers  *hardware
-	http     *httpapi.Server
-	control  *control.Handler
-	health   *herald
+	handover  *wire.Handover
+	broker    *broker.Broker
+	uplinks   []*uplinkRoom
+	conflicts *dispute.Journal
+	drivers   *hardware
+	http      *httpapi.Server
+	control   *control.Handler
+	health    *herald
 }
 
 // build makes every room, in the order in which they need each other, and
@@ -108,7 +110,8 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 		return nil, err
 	}
 	h.binding = r.drivers.binding
-	if r.uplinks, err = g.newUplinks(ctx, h, mem); err != nil {
+	r.conflicts = dispute.New(f.state, dispute.EntriesMax, g.metrics, g.log)
+	if r.uplinks, err = g.newUplinks(ctx, h, mem, r.conflicts); err != nil {
 		return nil, err
 	}
 	r.health = newHerald(&g.metrics.Health, h, g.env.Clock)

@@ -11,10 +11,13 @@ import (
 	"github.com/tidehold/tidehold/gateway/config"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/shadow"
+	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/gateway/uplink"
 	"github.com/tidehold/tidehold/gateway/uplink/profile"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/dispute"
+	"github.com/tidehold/tidehold/shadowsync/home"
 	"github.com/tidehold/tidehold/shadowsync/plain"
 	"github.com/tidehold/tidehold/shadowsync/selection"
 )
@@ -23,6 +26,7 @@ import (
 type syncFigures struct {
 	service *shadowsync.Figures
 	plain   *plain.Figures
+	journal *dispute.Journal
 }
 
 // addSync builds the sync of one uplink and ties it to the link and to the
@@ -30,15 +34,17 @@ type syncFigures struct {
 // plain for one that only keeps messages.
 func (g *Gateway) addSync(ctx context.Context, cfg config.Uplink, u *uplinkRoom, h *house, f syncFigures) (err error) {
 	if cfg.Shadows.Mode == config.ModePlain {
-		u.carrier, err = g.newCarrier(cfg, u, h, f.plain)
+		u.carrier, err = g.newCarrier(cfg, u, h, f)
 		return err
 	}
-	u.syncer, err = g.newSyncer(ctx, cfg, u, h, f.service)
+	u.syncer, err = g.newSyncer(ctx, cfg, u, h, f)
 	return err
 }
 
-func (g *Gateway) newSyncer(ctx context.Context, cfg config.Uplink, u *uplinkRoom, h *house, figures *shadowsync.Figures) (*shadowsync.Syncer, error) {
-	s, err := shadowsync.New(g.syncConfig(cfg, u), localShadows{h.shadows}, syncLink{u.link}, g.env.Clock, g.ids, figures, g.log)
+func (g *Gateway) newSyncer(ctx context.Context, cfg config.Uplink, u *uplinkRoom, h *house, f syncFigures) (*shadowsync.Syncer, error) {
+	settings := g.syncConfig(cfg, u)
+	settings.Journal = g.conflicts(cfg.Name, f.journal)
+	s, err := shadowsync.New(settings, localShadows{h.shadows}, syncLink{u.link}, g.env.Clock, g.ids, f.service, g.log)
 	if err != nil {
 		return nil, err
 	}
@@ -57,11 +63,11 @@ func (g *Gateway) newSyncer(ctx context.Context, cfg config.Uplink, u *uplinkRoo
 
 // newCarrier builds the sync with a plain broker: the gateway is the only
 // authority, the upstream holds retained copies and carries requests.
-func (g *Gateway) newCarrier(cfg config.Uplink, u *uplinkRoom, h *house, figures *plain.Figures) (*plain.Carrier, error) {
+func (g *Gateway) newCarrier(cfg config.Uplink, u *uplinkRoom, h *house, f syncFigures) (*plain.Carrier, error) {
 	c, err := plain.New(plain.Config{
 		Uplink: cfg.Name, Root: cfg.Shadows.Root, For: g.selection(cfg).For, Limits: g.shadowConfig().Limits,
-		MaxPerSecond: cfg.Shadows.MaxPerSecond,
-	}, localShadows{h.shadows}, plainLink{u.link}, g.env.Clock, figures, g.log)
+		MaxPerSecond: cfg.Shadows.MaxPerSecond, Journal: g.conflicts(cfg.Name, f.journal),
+	}, localShadows{h.shadows}, plainLink{u.link}, g.env.Clock, f.plain, g.log)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +75,19 @@ func (g *Gateway) newCarrier(cfg config.Uplink, u *uplinkRoom, h *house, figures
 	u.link.OnOffline(func(error) { c.Offline() })
 	h.shadows.Watch(func(change shadow.Change) { c.Hint(change.Key) })
 	return c, nil
+}
+
+// conflicts writes the conflicts of one uplink into the journal.
+func (g *Gateway) conflicts(uplink string, j *dispute.Journal) func(iot.ShadowKey, shadowsync.Conflict, string) {
+	return func(key iot.ShadowKey, c shadowsync.Conflict, writer string) {
+		e := dispute.Entry{At: g.env.Clock.Now(), Uplink: uplink, Thing: key.Thing, Shadow: key.Shadow, Path: c.Path.String(), Winner: c.Winner.String(), Writer: writer}
+		for value, into := range map[*doc.Value]*string{&c.Local: &e.Local, &c.Upstream: &e.Upstream} {
+			if value.Exists() {
+				*into = value.String()
+			}
+		}
+		j.Add(e)
+	}
 }
 
 // syncConfig translates `uplinks[].shadows`.
@@ -86,6 +105,7 @@ func (g *Gateway) syncConfig(cfg config.Uplink, u *uplinkRoom) shadowsync.Config
 // selection says which shadows are synced, and how.
 func (g *Gateway) selection(cfg config.Uplink) selection.Set {
 	s := selection.Set{Things: cfg.Shadows.Things, Names: cfg.Shadows.Names, Policy: syncPolicy(cfg.Shadows.SyncPolicy)}
+	s.Policy.Marker = cfg.Shadows.Marker
 	s.Policy.Answers = cfg.Profile.Name == profile.Tidehold
 	for _, o := range cfg.Shadows.Overrides {
 		p := syncPolicy(o.SyncPolicy)
@@ -126,19 +146,19 @@ func syncPolicy(p config.SyncPolicy) shadowsync.Policy {
 type localShadows struct{ service *shadow.Service }
 
 // Snapshot reads document and record of one shadow as of one commit.
-func (l localShadows) Snapshot(ctx context.Context, key iot.ShadowKey, uplink string) (shadowsync.Snapshot, error) {
+func (l localShadows) Snapshot(ctx context.Context, key iot.ShadowKey, uplink string) (home.Snapshot, error) {
 	s, err := l.service.Snapshot(ctx, key, uplink)
 	return snapshotOf(s), err
 }
 
 // Commit does one step of a sync in one transaction.
-func (l localShadows) Commit(ctx context.Context, key iot.ShadowKey, uplink string, w shadowsync.Write) (shadowsync.Snapshot, error) {
+func (l localShadows) Commit(ctx context.Context, key iot.ShadowKey, uplink string, w home.Write) (home.Snapshot, error) {
 	s, err := l.service.Commit(ctx, key, uplink, shadow.SyncCommit{IfVersion: w.IfVersion, Delete: w.Delete, Update: w.Update, Record: w.Record})
 	return snapshotOf(s), err
 }
 
-func snapshotOf(s shadow.Snapshot) shadowsync.Snapshot {
-	return shadowsync.Snapshot{Doc: s.Doc, Version: s.Version, Deleted: s.Deleted, DeletedAt: s.DeletedAt, Record: s.Record}
+func snapshotOf(s shadow.Snapshot) home.Snapshot {
+	return home.Snapshot{Doc: s.Doc, Version: s.Version, Deleted: s.Deleted, DeletedAt: s.DeletedAt, Record: s.Record}
 }
 
 // Each calls f with every shadow and tombstone, and with every record of the

@@ -16,6 +16,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/topic/template"
 	"github.com/tidehold/tidehold/gateway/uplink"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/dispute"
 	"github.com/tidehold/tidehold/shadowsync/plain"
 )
 
@@ -34,9 +35,9 @@ type uplinkRoom struct {
 }
 
 // newUplinks builds every enabled uplink.
-func (g *Gateway) newUplinks(ctx context.Context, h *house, mem memory) ([]*uplinkRoom, error) {
+func (g *Gateway) newUplinks(ctx context.Context, h *house, mem memory, conflicts *dispute.Journal) ([]*uplinkRoom, error) {
 	figures := uplink.NewFigures(g.metrics)
-	synced := syncFigures{shadowsync.NewFigures(g.metrics), plain.NewFigures(g.metrics)}
+	synced := syncFigures{shadowsync.NewFigures(g.metrics), plain.NewFigures(g.metrics), conflicts}
 	var all []*uplinkRoom
 	for _, cfg := range g.cfg.Uplinks {
 		if !cfg.Enabled {

@@ -15,6 +15,8 @@ type Figures struct {
 	shadows   *metrics.Gauge
 	inbox     *metrics.Gauge
 	waiting   *metrics.Gauge
+	stuck     *metrics.Counter
+	health    *metrics.Health
 }
 
 // NewFigures registers the metrics; once for each registry.
@@ -38,6 +40,8 @@ func NewFigures(m *metrics.Registry) *Figures {
 	f.blocked = m.Counter("sync_blocked_total", "Times that a side refused a document.", "uplink")
 	f.shadows = m.Gauge("sync_shadows", "Synced shadows, by state.", "uplink", "state")
 	f.inbox = m.Gauge("sync_inbox_fill", "Upstream messages that wait, as a share of the limit.", "uplink")
+	f.stuck = m.Counter("sync_watchdog_total", "Times that a sync stood still with the link up and was begun anew.", "uplink")
+	f.health = &m.Health
 	f.waiting = m.Gauge("sync_waiting", "Shadows that wait for their turn.", "uplink")
 	return f
 }

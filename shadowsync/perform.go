@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync/home"
 )
 
 // shownBytesMax is how much of a value in conflict the log shows.
@@ -33,6 +34,9 @@ func (o *owner) happen(t *tracked, e Event) (stores bool) {
 	}
 	next, effects := Step(t.state, e, t.policy, at)
 	t.state = next
+	if len(effects) > 0 {
+		o.moved = at.Now
+	}
 	for _, effect := range effects {
 		stores = o.perform(t, effect, at) || stores
 	}
@@ -64,14 +68,14 @@ func (o *owner) perform(t *tracked, effect Effect, at Moment) bool {
 		}})
 	case Store:
 		o.jobs = append(o.jobs, job{key, func(ctx context.Context) Event {
-			if _, err := o.local.Commit(ctx, key, uplink, Write{Record: e.Record}); err != nil {
+			if _, err := o.local.Commit(ctx, key, uplink, home.Write{Record: e.Record}); err != nil {
 				return Failed{}
 			}
 			return Stored{}
 		}})
 		return true
 	case Commit:
-		w := Write{IfVersion: &e.IfVersion, Delete: e.Delete, Record: e.Record}
+		w := home.Write{IfVersion: &e.IfVersion, Delete: e.Delete, Record: e.Record}
 		if !e.Delete {
 			w.Update = &e.Update
 		}
@@ -92,6 +96,7 @@ func (o *owner) note(t *tracked, effect Effect, at Moment) {
 	case Report:
 		c := e.Conflict
 		o.figures.conflicts.Inc(uplink, c.Winner.String())
+		o.cfg.Journal(t.key, c, "")
 		o.log.Info("both sides changed a shadow", "thing", t.key.Thing, "shadow", t.key.Shadow, "path", c.Path.String(),
 			"local", shown(c.Local.String()), "upstream", shown(c.Upstream.String()), "winner", c.Winner.String())
 	case Blocked:
@@ -136,6 +141,7 @@ func (o *owner) alarmAt(t *tracked, at time.Time) {
 // advance does everything that is due: deadlines, turns, requests.
 func (o *owner) advance() {
 	now := o.clk.Now()
+	o.watch(now)
 	for len(o.alarms) > 0 && !o.alarms[0].alarm.After(now) {
 		t := heap.Pop(&o.alarms).(*tracked)
 		switch {
@@ -175,18 +181,4 @@ func (o *owner) send(out outgoing) {
 }
 
 // show keeps Status and the gauge up to date.
-func (o *owner) show(t *tracked) {
-	status := statusOf(t.key, t.state)
-	if status.State != t.shown {
-		for state, by := range map[string]int{t.shown: -1, status.State: 1} {
-			if state != "" {
-				o.counts[state] += by
-				o.figures.shadows.Set(float64(o.counts[state]), o.cfg.Uplink, state)
-			}
-		}
-		t.shown = status.State
-	}
-	o.mu.Lock()
-	o.status[t.key] = status
-	o.mu.Unlock()
-}
+func (o *owner) show(t *tracked) { o.status.Put(t.key, statusOf(t.key, t.state), o.clk.Now()) }

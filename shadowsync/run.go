@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync/home"
 	"github.com/tidehold/tidehold/shadowsync/pace"
 )
 
@@ -33,7 +34,6 @@ type tracked struct {
 	order   uint64
 	at      int // place in the alarms, -1 when it has none
 	inLine  bool
-	shown   string // state counted in the gauge
 }
 
 // owner has all states; it lives on the goroutine of Run.
@@ -53,7 +53,7 @@ type owner struct {
 	order   uint64
 	stale   bool // the connection lacks a filter
 	renewed time.Time
-	counts  map[string]int
+	moved   time.Time // when anything last happened
 }
 
 // outgoing is a request that waits for the pace.
@@ -111,7 +111,7 @@ func (s *Syncer) work(ctx context.Context, jobs <-chan job) {
 
 func (s *Syncer) newOwner(ctx context.Context) *owner {
 	o := &owner{
-		Syncer: s, ctx: ctx, shadows: make(map[iot.ShadowKey]*tracked), counts: make(map[string]int),
+		Syncer: s, ctx: ctx, shadows: make(map[iot.ShadowKey]*tracked),
 		pace: pace.Pace{Every: time.Duration(float64(time.Second) / s.cfg.MaxPerSecond)},
 		// Numbers of tokens start anywhere: they stay new even when the disk is
 		// replaced or an old backup comes back.
@@ -154,11 +154,34 @@ func (o *owner) loop(jobs chan<- job) {
 	}
 }
 
+// stuckAfter is how long nothing may move although the link is up and something
+// waits (FL-002).
+const stuckAfter = time.Minute
+
+// watch begins anew when the link is up, something waits and nothing moves:
+// whatever got lost, to compare again finds it.
+func (o *owner) watch(now time.Time) {
+	if !o.online || !o.status.Waiting() || now.Sub(o.moved) < stuckAfter {
+		return
+	}
+	o.log.Warn("shadow sync stood still although the uplink is up; everything is compared again", "dur", now.Sub(o.moved))
+	o.figures.stuck.Inc(o.cfg.Uplink)
+	o.moved = now
+	for _, t := range o.shadows {
+		if !t.deaf {
+			o.happen(t, Online{})
+		}
+	}
+}
+
 // sleep is how long nothing has to be done.
 func (o *owner) sleep() time.Duration {
 	now, wait := o.clk.Now(), time.Hour
 	if o.stale {
 		wait = o.renewed.Add(renewEvery).Sub(now)
+	}
+	if o.online && o.status.Waiting() {
+		wait = min(wait, o.moved.Add(stuckAfter).Sub(now))
 	}
 	if len(o.alarms) > 0 {
 		wait = min(wait, o.alarms[0].alarm.Sub(now))
@@ -212,6 +235,7 @@ func (o *owner) everybody(e Event) {
 	_, o.online = e.(Online)
 	if o.online {
 		o.pace, o.offset, o.stale = o.pace.Reset(), o.offset.Connect(), false
+		o.moved = o.clk.Now()
 	} else {
 		o.outbox = nil
 	}
@@ -349,7 +373,7 @@ func (o *owner) load(t *tracked, e loadedRecord) {
 }
 
 // conclude maps the error of a commit to its event.
-func conclude(snap Snapshot, err error) Event {
+func conclude(snap home.Snapshot, err error) Event {
 	var refusal *iot.Error
 	switch {
 	case err == nil:

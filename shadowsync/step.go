@@ -223,6 +223,7 @@ func (s *step) report(conflicts []Conflict, keep bool) {
 		}
 		s.Last = c.Winner
 		s.Conflicts++
+		s.disputed = true
 		s.emit(Report{c})
 	}
 	s.logged = nil
@@ -390,7 +391,7 @@ func (s *step) finish() {
 }
 
 func (s *step) done() {
-	s.Phase, s.turn, s.first, s.logged = Idle, false, false, nil
+	s.Phase, s.turn, s.first, s.logged, s.disputed = Idle, false, false, nil, false
 	s.SyncedAt = s.at.Now
 	s.count(Synced)
 	s.emit(Succeeded{})

@@ -11,8 +11,9 @@ import (
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
-	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync/home"
+	"github.com/tidehold/tidehold/shadowsync/status"
 )
 
 // Defaults of Config.
@@ -51,47 +52,13 @@ type Config struct {
 	// Wide subscribes to the shadows of all things with one filter; else there
 	// is one filter for each thing.
 	Wide bool
+	// Journal is told of every conflict that is decided, and of the writer
+	// upstream when it is known. It must not block.
+	Journal func(key iot.ShadowKey, c Conflict, writer string)
 	// Renew is called, at most once a minute, when a filter was added that the
 	// connection does not have yet: it should connect again. The shadows that
 	// need the filter wait for it. nil means that Subscribe works at once.
 	Renew func()
-}
-
-// Local is the local shadow service as sync needs it.
-type Local interface {
-	// Snapshot reads document and record of one shadow as of one commit.
-	Snapshot(ctx context.Context, key iot.ShadowKey, uplink string) (Snapshot, error)
-	// Commit does c in one transaction and gives the state after it. A document
-	// of another version is a Conflict error, one that is refused for good
-	// TooLarge or InvalidRequest.
-	Commit(ctx context.Context, key iot.ShadowKey, uplink string, c Write) (Snapshot, error)
-	// Each calls f with every shadow, tombstone and record of the uplink, and
-	// with the time of the last local change when it is known. A shadow may
-	// come twice.
-	Each(ctx context.Context, uplink string, f func(key iot.ShadowKey, changed time.Time) error) error
-}
-
-// Snapshot is a local shadow together with what the uplink keeps about it.
-type Snapshot struct {
-	// Doc is nil when there is no document.
-	Doc *doc.Shadow
-	// Version is the document's or the tombstone's.
-	Version int64
-	// Deleted and DeletedAt tell of a tombstone.
-	Deleted   bool
-	DeletedAt time.Time
-	Record    []byte
-}
-
-// Write is one local step of a sync: all of it happens or nothing.
-type Write struct {
-	// IfVersion is the version the shadow must have; nil means any.
-	IfVersion *int64
-	Delete    bool
-	// Update is applied like any local update.
-	Update *doc.Request
-	// Record: nil keeps the one there is, an empty one removes it.
-	Record []byte
 }
 
 // Link is the connection to upstream as sync needs it.
@@ -108,19 +75,19 @@ type Link interface {
 // Syncer keeps the shadows of one uplink in sync. Safe for concurrent use.
 type Syncer struct {
 	cfg     Config
-	local   Local
+	local   home.Shadows
 	link    Link
 	clk     clock.Clock
 	src     *ids.Source
 	figures *Figures
 	log     *slog.Logger
 
-	mail mailbox
+	mail   mailbox
+	status *status.Board
 
 	mu       sync.Mutex
 	prepared []start
 	filters  map[topic.Filter]bool
-	status   map[iot.ShadowKey]Status
 	running  bool
 }
 
@@ -132,7 +99,7 @@ type start struct {
 
 // New makes a Syncer. It starts nothing; call Prepare before the link runs,
 // connect Online, Offline and Hint, then Run.
-func New(cfg Config, local Local, link Link, clk clock.Clock, src *ids.Source, f *Figures, log *slog.Logger) (*Syncer, error) {
+func New(cfg Config, local home.Shadows, link Link, clk clock.Clock, src *ids.Source, f *Figures, log *slog.Logger) (*Syncer, error) {
 	if cfg.Uplink == "" || cfg.Gateway == "" || cfg.For == nil {
 		return nil, errors.New("shadow sync: the names of uplink and gateway and a policy are needed")
 	}
@@ -148,9 +115,13 @@ func New(cfg Config, local Local, link Link, clk clock.Clock, src *ids.Source, f
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Journal == nil {
+		cfg.Journal = func(iot.ShadowKey, Conflict, string) {}
+	}
 	s := &Syncer{
 		cfg: cfg, local: local, link: link, clk: clk, src: src, figures: f, log: log.With("uplink", cfg.Uplink),
-		filters: make(map[topic.Filter]bool), status: make(map[iot.ShadowKey]Status),
+		filters: make(map[topic.Filter]bool),
+		status:  status.NewBoard(f.shadows, f.health, cfg.Uplink),
 	}
 	s.mail.init(cfg.InboxMax)
 	return s, nil
@@ -243,53 +214,23 @@ func (s *Syncer) Hint(key iot.ShadowKey, version int64) {
 	}
 }
 
-// Status is how one shadow does.
-type Status struct {
-	Thing  iot.ThingName  `json:"thing"`
-	Shadow iot.ShadowName `json:"shadow,omitempty"`
-	// State is synced, pending or blocked.
-	State string `json:"state"`
-	// Reason is why it is blocked.
-	Reason string `json:"reason,omitempty"`
-	// Conflicts counts since the start; Winner is that of the last.
-	Conflicts int    `json:"conflicts"`
-	Winner    string `json:"winner,omitempty"`
-	// Unresolved is set while the outcome of a push is not known.
-	Unresolved bool `json:"unresolved,omitempty"`
-	// Since is when both sides last agreed; zero when not since the start.
-	Since time.Time `json:"synced_at,omitzero"`
-}
-
-// The states of a shadow.
-const (
-	stateSynced  = "synced"
-	statePending = "pending"
-	stateBlocked = "blocked"
-)
-
-func statusOf(key iot.ShadowKey, s State) Status {
-	out := Status{Thing: key.Thing, Shadow: key.Shadow, State: statePending, Conflicts: s.Conflicts, Since: s.SyncedAt, Unresolved: s.Record.Push != nil}
+func statusOf(key iot.ShadowKey, s State) status.Shadow {
+	out := status.Shadow{Thing: key.Thing, Shadow: key.Shadow, State: status.Pending, Conflicts: s.Conflicts, Since: s.SyncedAt, Unresolved: s.Record.Push != nil}
 	if s.Conflicts > 0 {
 		out.Winner = s.Last.String()
 	}
 	switch {
 	case s.Up.Reason != "":
-		out.State, out.Reason = stateBlocked, s.Up.Reason
+		out.State, out.Reason = status.Blocked, s.Up.Reason
 	case s.Down.Reason != "":
-		out.State, out.Reason = stateBlocked, s.Down.Reason
+		out.State, out.Reason = status.Blocked, s.Down.Reason
 	case s.InSync():
-		out.State = stateSynced
+		out.State = status.Synced
+	case s.disputed:
+		out.State = status.Conflict
 	}
 	return out
 }
 
-// Status tells how every shadow does, in no order.
-func (s *Syncer) Status() []Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]Status, 0, len(s.status))
-	for _, one := range s.status {
-		out = append(out, one)
-	}
-	return out
-}
+// Status tells how every shadow does, in the order of their names.
+func (s *Syncer) Status() []status.Shadow { return s.status.All(s.clk.Now()) }

@@ -20,6 +20,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync/home"
 )
 
 // house is a local shadow service in memory.
@@ -38,8 +39,8 @@ func newHouse() *house {
 
 var errDisk = errors.New("disk")
 
-func (h *house) snapshot(key iot.ShadowKey) Snapshot {
-	s := Snapshot{Record: h.records[key]}
+func (h *house) snapshot(key iot.ShadowKey) home.Snapshot {
+	s := home.Snapshot{Record: h.records[key]}
 	if d := h.docs[key]; d != nil {
 		s.Version = d.Version
 		if d.Live() {
@@ -49,25 +50,25 @@ func (h *house) snapshot(key iot.ShadowKey) Snapshot {
 	return s
 }
 
-func (h *house) Snapshot(_ context.Context, key iot.ShadowKey, _ string) (Snapshot, error) {
+func (h *house) Snapshot(_ context.Context, key iot.ShadowKey, _ string) (home.Snapshot, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.reads++
 	if h.broken {
-		return Snapshot{}, errDisk
+		return home.Snapshot{}, errDisk
 	}
 	return h.snapshot(key), nil
 }
 
-func (h *house) Commit(_ context.Context, key iot.ShadowKey, _ string, w Write) (Snapshot, error) {
+func (h *house) Commit(_ context.Context, key iot.ShadowKey, _ string, w home.Write) (home.Snapshot, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.broken {
-		return Snapshot{}, errDisk
+		return home.Snapshot{}, errDisk
 	}
 	now := h.snapshot(key)
 	if w.IfVersion != nil && *w.IfVersion != now.Version {
-		return Snapshot{}, iot.Errorf(iot.Conflict, "Version conflict")
+		return home.Snapshot{}, iot.Errorf(iot.Conflict, "Version conflict")
 	}
 	next, err := h.docs[key], error(nil)
 	if w.Delete {
@@ -76,7 +77,7 @@ func (h *house) Commit(_ context.Context, key iot.ShadowKey, _ string, w Write) 
 		next, err = doc.Next(next, *w.Update, h.limits, time.Now())
 	}
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("commit: %w", err)
+		return home.Snapshot{}, fmt.Errorf("commit: %w", err)
 	}
 	h.docs[key] = next
 	if w.Record != nil {

@@ -49,7 +49,7 @@ var frozen = map[string]string{
 	"uplinks[].drain.rate": "auto", "uplinks[].drain.bytes": "auto", "uplinks[].drain.inflight": "auto", "uplinks[].drain.start_jitter": "auto", "uplinks[].reconnect_max": "60s",
 	"uplinks[].shadows.things": "*[]", "uplinks[].shadows.names": "*[]", "uplinks[].shadows.mode": "auto", "uplinks[].shadows.direction": "both",
 	"uplinks[].shadows.conflict.desired": "cloudWins", "uplinks[].shadows.conflict.reported": "localWins", "uplinks[].shadows.on_delete": "updateWins",
-	"uplinks[].shadows.min_interval": "200ms", "uplinks[].shadows.max_per_second": "10", "uplinks[].shadows.root": "shadow/{gateway}",
+	"uplinks[].shadows.min_interval": "200ms", "uplinks[].shadows.max_per_second": "10", "uplinks[].shadows.marker": "false", "uplinks[].shadows.root": "shadow/{gateway}",
 	"uplinks[].telemetry[].name": "*", "uplinks[].telemetry[].from": "*", "uplinks[].telemetry[].to": "gw/{gateway}/t/{topic}", "uplinks[].telemetry[].qos": "1",
 	"uplinks[].telemetry[].retain": "false", "uplinks[].telemetry[].form": "auto", "uplinks[].telemetry[].batch.max": "0", "uplinks[].telemetry[].batch.every": "0s",
 	"uplinks[].commands[].from": "gw/{gateway}/cmd/#", "uplinks[].commands[].to": "cmd/{rest}", "uplinks[].commands[].qos": "1",
@@ -131,7 +131,7 @@ uplinks: [{name: u, endpoint: h, shadows: {}, telemetry: [{name: t, from: "dt/#"
 		"reconnect":   {u.ReconnectMax, time.Minute},
 		"drain":       {u.Drain, Drain{100, 0, 20, 0.5, 30 * time.Second}},
 		"sync": {*u.Shadows, ShadowSync{[]string{"*"}, []string{"*"}, ModePlain,
-			SyncPolicy{DirectionBoth, CloudWins, LocalWins, UpdateWins, 200 * time.Millisecond}, 10, "shadow/gw", nil}},
+			SyncPolicy{DirectionBoth, CloudWins, LocalWins, UpdateWins, 200 * time.Millisecond}, 10, false, "shadow/gw", nil}},
 		"route":   {u.Telemetry[0], Route{"t", "dt/#", "gw/{gateway}/t/{topic}", 1, false, FormAuto, 0, 0}},
 		"command": {u.Commands[0], Command{"gw/gw/cmd/#", "cmd/{rest}", 1}},
 	} {

@@ -26,6 +26,10 @@ func (l *loader) shadows(m *tree.Map, u Uplink) *ShadowSync {
 	}
 	s.SyncPolicy = syncPolicy(m, SyncPolicy{Direction: DirectionBoth, Desired: CloudWins, Reported: LocalWins, OnDelete: UpdateWins}, "200ms")
 	s.MaxPerSecond = m.Rate("max_per_second", "10")
+	s.Marker = m.Bool("marker", "false")
+	if s.Marker && s.Mode == ModePlain {
+		m.Warn("marker", "marker counts only for mode service, and the mode is plain", "")
+	}
 	s.Root = tree.Get(m, "root", "topic template", "shadow/{gateway}", func(text string) (string, error) { return l.filledTopic(text, u.Name) })
 	if m.Has("root") && s.Mode == ModeService {
 		m.Warn("root", "root counts only for mode plain, and the mode is service", "")

@@ -41,6 +41,7 @@ func (s *Server) admin() []operation {
 		{"GET /tidehold/v1/spool", "tidehold:Read", everything, s.value(s.services.Operator.SpoolStats)},
 		{"GET /tidehold/v1/rules", "tidehold:Read", everything, s.value(s.services.Operator.Rules)},
 		{"GET /tidehold/v1/sync", "tidehold:Read", everything, s.value(s.services.Operator.SyncStatus)},
+		{"GET /tidehold/v1/sync/conflicts", "tidehold:Read", everything, s.conflicts},
 		{"GET /tidehold/v1/uplinks", "tidehold:Read", everything, s.uplinks},
 		{"POST /tidehold/v1/uplinks/{verb}", "tidehold:Write", everything, s.moveUplink},
 		{"GET /tidehold/v1/sim/{part}", "tidehold:Read", everything, s.simGet},
@@ -197,6 +198,11 @@ func writeError(w http.ResponseWriter, err error) {
 
 func (s *Server) value(read func() any) call {
 	return func(api, *http.Request) (any, error) { return read(), nil }
+}
+
+// conflicts answers with the journal of shadow sync.
+func (s *Server) conflicts(_ api, r *http.Request) (any, error) {
+	return s.services.Operator.Conflicts(r.Context(), iot.ThingName(r.URL.Query().Get("thing")))
 }
 
 // uplinks answers with all uplinks, or with the one that is named.

@@ -84,6 +84,9 @@ func (h *house) Version() any                              { return map[string]s
 func (h *house) SpoolStats() any                           { return map[string]int{"bytes": 0} }
 func (h *house) Rules() any                                { return []string{} }
 func (h *house) SyncStatus() any                           { return []string{} }
+func (h *house) Conflicts(context.Context, iot.ThingName) (any, error) {
+	return []string{}, nil
+}
 func (h *house) CreateAccessKey(_ context.Context, policy string) (any, error) {
 	return map[string]string{"Policy": policy}, nil
 }

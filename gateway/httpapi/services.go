@@ -79,6 +79,8 @@ type Operator interface {
 	SpoolStats() any
 	Rules() any
 	SyncStatus() any
+	// Conflicts are the newest conflicts of shadow sync, of one thing when named.
+	Conflicts(ctx context.Context, thing iot.ThingName) (any, error)
 	// CreateAccessKey makes a local access key; the secret is told only once.
 	CreateAccessKey(ctx context.Context, policy string) (any, error)
 	// AccessKeys are all keys, without their secrets.

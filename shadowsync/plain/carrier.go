@@ -16,6 +16,8 @@ import (
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/home"
+	"github.com/tidehold/tidehold/shadowsync/status"
 )
 
 // Defaults of Config.
@@ -48,7 +50,10 @@ type Config struct {
 	Limits doc.Limits
 	// MaxPerSecond bounds the documents sent (default 10); ShadowsMax the
 	// shadows (10 000), InboxMax the requests that wait (1024).
-	MaxPerSecond         float64
+	MaxPerSecond float64
+	// Journal is told of every conflict that is decided, and of the app or token
+	// that asked. It must not block; nil is nobody.
+	Journal              func(key iot.ShadowKey, c shadowsync.Conflict, writer string)
 	ShadowsMax, InboxMax int
 }
 
@@ -64,6 +69,8 @@ type Link interface {
 // Figures are the metrics of all carriers of a gateway.
 type Figures struct {
 	requests, documents, skipped, dropped, disk *metrics.Counter
+	shadows                                     *metrics.Gauge
+	health                                      *metrics.Health
 }
 
 // NewFigures registers the metrics; once for each registry.
@@ -73,6 +80,8 @@ func NewFigures(m *metrics.Registry) *Figures {
 		documents: m.Counter("sync_documents_total", "Retained documents sent upstream.", "uplink"),
 		skipped:   m.Counter("sync_skipped_total", "Places of requests left alone because they had changed.", "uplink"),
 		dropped:   m.Counter("sync_requests_dropped_total", "Requests refused because too many waited.", "uplink"),
+		shadows:   m.Gauge("sync_plain_shadows", "Shadows with a copy upstream, by state.", "uplink", "state"),
+		health:    &m.Health,
 		disk:      m.Counter("sync_plain_store_failures_total", "Local reads and commits that failed.", "uplink"),
 	}
 }
@@ -81,12 +90,13 @@ func NewFigures(m *metrics.Registry) *Figures {
 // fresh. Safe for concurrent use.
 type Carrier struct {
 	cfg     Config
-	local   shadowsync.Local
+	local   home.Shadows
 	link    Link
 	clk     clock.Clock
 	figures *Figures
 	log     *slog.Logger
 	wake    chan struct{}
+	board   *status.Board
 
 	mu      sync.Mutex
 	letters []letter
@@ -115,7 +125,7 @@ type delivery struct {
 
 // New makes a Carrier and subscribes; it starts nothing. Call it before the
 // link runs, connect Online, Offline and Hint, then Run.
-func New(cfg Config, local shadowsync.Local, link Link, clk clock.Clock, f *Figures, log *slog.Logger) (*Carrier, error) {
+func New(cfg Config, local home.Shadows, link Link, clk clock.Clock, f *Figures, log *slog.Logger) (*Carrier, error) {
 	if cfg.Uplink == "" || cfg.Root == "" || cfg.For == nil {
 		return nil, errors.New("plain shadow sync: the name of the uplink, the root of its topics and a policy are needed")
 	}
@@ -128,16 +138,23 @@ func New(cfg Config, local shadowsync.Local, link Link, clk clock.Clock, f *Figu
 	if cfg.ShadowsMax <= 0 {
 		cfg.ShadowsMax = shadowsMaxDefault
 	}
+	if cfg.Journal == nil {
+		cfg.Journal = func(iot.ShadowKey, shadowsync.Conflict, string) {}
+	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	c := &Carrier{cfg: cfg, local: local, link: link, clk: clk, figures: f, log: log.With("uplink", cfg.Uplink),
-		wake: make(chan struct{}, 1), hints: make(map[iot.ShadowKey]bool)}
+		board: status.NewBoard(f.shadows, f.health, cfg.Uplink),
+		wake:  make(chan struct{}, 1), hints: make(map[iot.ShadowKey]bool)}
 	for _, filter := range filters(cfg.Root) {
 		link.Subscribe(filter, c.take)
 	}
 	return c, nil
 }
+
+// Status tells how every shadow does, in the order of their names.
+func (c *Carrier) Status() []status.Shadow { return c.board.All(c.clk.Now()) }
 
 // take receives a request. It never blocks.
 func (c *Carrier) take(m iot.Message, ack func()) {
@@ -214,6 +231,7 @@ type copyOf struct {
 	sending bool
 	stale   bool // what was sent is not on disk
 	saved   time.Time
+	shown   status.Shadow
 }
 
 // Run serves until ctx ends, then returns nil.
@@ -303,6 +321,17 @@ func (s *Server) changed(key iot.ShadowKey) {
 	if at := later(s.steady(), c.last.Add(policy.MinInterval)); c.due.IsZero() || at.Before(c.due) {
 		c.due = at
 	}
+	s.show(key, c, status.Pending)
+}
+
+// show tells how a shadow does.
+func (s *Server) show(key iot.ShadowKey, c *copyOf, state string) {
+	now := s.clk.Now()
+	c.shown.Thing, c.shown.Shadow, c.shown.State = key.Thing, key.Shadow, state
+	if state == status.Synced {
+		c.shown.Since = now
+	}
+	s.board.Put(key, c.shown, now)
 }
 
 // steady is a time that no step of the wall clock moves: what waits goes by it.
@@ -338,7 +367,7 @@ func (s *Server) connected(line connection) {
 }
 
 // look reads the document, and the record when it is not known.
-func (s *Server) look(key iot.ShadowKey, c *copyOf) (shadowsync.Snapshot, error) {
+func (s *Server) look(key iot.ShadowKey, c *copyOf) (home.Snapshot, error) {
 	snap, err := s.local.Snapshot(s.ctx, key, s.cfg.Uplink)
 	if err != nil {
 		s.figures.disk.Inc(s.cfg.Uplink)
@@ -401,6 +430,7 @@ func (s *Server) execute(r Request, c *copyOf, policy shadowsync.Policy) ([]Repl
 	case err == nil:
 		c.record, c.stale = plan.Record, false
 		s.figures.skipped.Add(float64(len(plan.Skipped)), s.cfg.Uplink)
+		s.disputed(r.Key, c, plan)
 		s.changed(r.Key)
 		return plan.Conclude(snap.Doc, after.Doc, now), nil
 	case code == iot.Conflict || code == iot.NotFound:
@@ -413,12 +443,21 @@ func (s *Server) execute(r Request, c *copyOf, policy shadowsync.Policy) ([]Repl
 	return nil, err
 }
 
+// disputed tells of the conflicts of a request that is done.
+func (s *Server) disputed(key iot.ShadowKey, c *copyOf, plan Plan) {
+	for _, conflict := range plan.Conflicts {
+		c.shown.Conflicts++
+		c.shown.Winner = conflict.Winner.String()
+		s.cfg.Journal(key, conflict, plan.writer())
+	}
+}
+
 // keep stores a record that has to be although no document changes.
 func (s *Server) keep(key iot.ShadowKey, c *copyOf, plan Plan) error {
 	if !plan.Keep {
 		return nil
 	}
-	if _, err := s.local.Commit(s.ctx, key, s.cfg.Uplink, shadowsync.Write{Record: plan.Record.Encode()}); err != nil {
+	if _, err := s.local.Commit(s.ctx, key, s.cfg.Uplink, home.Write{Record: plan.Record.Encode()}); err != nil {
 		return err
 	}
 	c.record, c.stale = plan.Record, false
@@ -483,6 +522,7 @@ func (s *Server) send(key iot.ShadowKey, c *copyOf, now time.Time) bool {
 		sent = Sent{}
 	}
 	if sent == c.record.Sent { // a lost session began a new epoch
+		s.show(key, c, status.Synced)
 		return false
 	}
 	c.sending, c.last = true, now
@@ -506,13 +546,16 @@ func (s *Server) delivered(d delivery) {
 	}
 	s.figures.documents.Inc(s.cfg.Uplink)
 	c.record.Sent, c.stale = d.sent, true
+	if c.due.IsZero() || c.due.Sub(now) > time.Hour { // else it changed meanwhile
+		s.show(d.key, c, status.Synced)
+	}
 	if now.Sub(c.saved) >= savedEvery {
 		s.save(d.key, c, now)
 	}
 }
 
 func (s *Server) save(key iot.ShadowKey, c *copyOf, now time.Time) {
-	_, err := s.local.Commit(context.WithoutCancel(s.ctx), key, s.cfg.Uplink, shadowsync.Write{Record: c.record.Encode()})
+	_, err := s.local.Commit(context.WithoutCancel(s.ctx), key, s.cfg.Uplink, home.Write{Record: c.record.Encode()})
 	if err != nil {
 		s.figures.disk.Inc(s.cfg.Uplink)
 		return
@@ -531,7 +574,7 @@ func (s *Server) saveAll() {
 
 // document is the retained copy of a shadow, empty when there is to be none,
 // and after what time it has to be looked at again without a change; 0 for never.
-func document(key iot.ShadowKey, snap shadowsync.Snapshot, epoch uint64, now time.Time) ([]byte, time.Duration) {
+func document(key iot.ShadowKey, snap home.Snapshot, epoch uint64, now time.Time) ([]byte, time.Duration) {
 	if snap.Doc != nil {
 		body, err := doc.Get(snap.Doc, key, "", time.Unix(snap.Doc.Time, 0))
 		if err != nil {

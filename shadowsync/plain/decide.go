@@ -10,6 +10,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/home"
 )
 
 // Request is one from upstream.
@@ -30,7 +31,7 @@ type Reply struct {
 // Plan is what becomes of a request.
 type Plan struct {
 	// Write is what to do locally, nil when the request is answered at once.
-	Write *shadowsync.Write
+	Write *home.Write
 	// Record is the one after it; with Keep it has to be stored although
 	// nothing else is written.
 	Record Record
@@ -39,6 +40,8 @@ type Plan struct {
 	Replies []Reply
 	// Skipped are the places left alone because they changed meanwhile.
 	Skipped []string
+	// Conflicts are all places that changed meanwhile, with who wins.
+	Conflicts []shadowsync.Conflict
 
 	op     topic.Op // of the answers
 	update doc.Request
@@ -72,7 +75,7 @@ func integer(v doc.Value) (int64, bool) {
 }
 
 // Decide says what becomes of a request, given the local document.
-func Decide(r Request, snap shadowsync.Snapshot, rec Record, p shadowsync.Policy, lim doc.Limits, now time.Time) Plan {
+func Decide(r Request, snap home.Snapshot, rec Record, p shadowsync.Policy, lim doc.Limits, now time.Time) Plan {
 	plan := Plan{Record: rec, op: r.Op, app: r.App}
 	switch r.Op {
 	case topic.Get:
@@ -99,7 +102,7 @@ func (p *Plan) refuse(err error) {
 	}
 }
 
-func (p *Plan) get(r Request, snap shadowsync.Snapshot, now time.Time) {
+func (p *Plan) get(r Request, snap home.Snapshot, now time.Time) {
 	p.token = doc.ParseToken(r.Payload)
 	body, err := doc.Get(snap.Doc, r.Key, p.token, now)
 	if err != nil {
@@ -110,7 +113,7 @@ func (p *Plan) get(r Request, snap shadowsync.Snapshot, now time.Time) {
 }
 
 // change is an update or an intent.
-func (p *Plan) change(r Request, snap shadowsync.Snapshot, policy shadowsync.Policy, lim doc.Limits, now time.Time) {
+func (p *Plan) change(r Request, snap home.Snapshot, policy shadowsync.Policy, lim doc.Limits, now time.Time) {
 	p.op = topic.Update
 	if r.Op == want && len(r.Payload) == 0 {
 		p.Record, p.Keep = p.Record.wanted(r.App, ""), p.Record.Wants[r.App] != ""
@@ -146,7 +149,7 @@ func (p *Plan) change(r Request, snap shadowsync.Snapshot, policy shadowsync.Pol
 }
 
 // write leaves out what changed meanwhile and writes the rest.
-func (p *Plan) write(snap shadowsync.Snapshot, policy shadowsync.Policy, e extras, now time.Time) {
+func (p *Plan) write(snap home.Snapshot, policy shadowsync.Policy, e extras, now time.Time) {
 	u := p.update
 	u.Version = nil
 	if u.Clear {
@@ -156,9 +159,29 @@ func (p *Plan) write(snap shadowsync.Snapshot, policy shadowsync.Policy, e extra
 	u.Desired = f.section("desired", u.Desired)
 	u.Reported = f.section("reported", u.Reported)
 	p.Skipped = f.skipped
+	asked := doc.ObjectValue(doc.Member{Key: "desired", Value: p.update.Desired}, doc.Member{Key: "reported", Value: p.update.Reported})
+	stood := shadowsync.LocalDoc(snap.Doc, snap.Version).State
+	p.conflict(f.skipped, shadowsync.LocalWins, stood, asked)
+	p.conflict(f.overruled, shadowsync.CloudWins, stood, asked)
 	version := snap.Version
-	p.Write = &shadowsync.Write{IfVersion: &version, Update: &u}
+	p.Write = &home.Write{IfVersion: &version, Update: &u}
 	p.done(topic.Update, snap.Version+1, now)
+}
+
+// conflict takes down the places that winner has.
+func (p *Plan) conflict(places []string, winner shadowsync.Winner, stood, asked doc.Value) {
+	for _, place := range places {
+		path := doc.ParsePath(place)
+		p.Conflicts = append(p.Conflicts, shadowsync.Conflict{Path: path, Local: stood.Get(path...), Upstream: asked.Get(path...), Winner: winner})
+	}
+}
+
+// writer is who sent the request, as far as it says.
+func (p Plan) writer() string {
+	if p.app != "" {
+		return p.app
+	}
+	return p.token
 }
 
 // done puts the request into the record that goes with the write.
@@ -172,7 +195,7 @@ func (p *Plan) done(op topic.Op, version int64, now time.Time) {
 
 // delete deletes the shadow; under UpdateWins one that changed since the app
 // saw it loses only what did not.
-func (p *Plan) delete(r Request, snap shadowsync.Snapshot, policy shadowsync.Policy, now time.Time) {
+func (p *Plan) delete(r Request, snap home.Snapshot, policy shadowsync.Policy, now time.Time) {
 	p.token = doc.ParseToken(r.Payload)
 	if done, ok := p.Record.find(p.token, topic.Delete, now); ok {
 		p.reply(topic.Accepted, withSkipped(doc.Deleted(done.stamp(), p.token), done.Skipped))
@@ -187,7 +210,7 @@ func (p *Plan) delete(r Request, snap shadowsync.Snapshot, policy shadowsync.Pol
 		return
 	}
 	version := snap.Version
-	p.Write = &shadowsync.Write{IfVersion: &version}
+	p.Write = &home.Write{IfVersion: &version}
 	e := readExtras(r.Payload)
 	if e.hasBase && policy.OnDelete == shadowsync.UpdateWins {
 		p.Write.Update, p.Skipped = removeOlder(snap.Doc, e.base)

@@ -14,6 +14,8 @@ type filter struct {
 	policy  shadowsync.Policy
 	extras  extras
 	skipped []string
+	// overruled are the places that changed meanwhile and are set all the same.
+	overruled []string
 }
 
 func (f *filter) section(name string, patch doc.Value) doc.Value {
@@ -61,6 +63,9 @@ func (f *filter) object(name string, winner shadowsync.Winner, now doc.Section, 
 		case f.local(name, winner, now, path):
 			f.skip(name, path)
 		default:
+			if f.extras.hasBase && f.newest(now, path).Version > f.extras.base {
+				f.overruled = append(f.overruled, "/"+name+path.String())
+			}
 			out = out.With(value, key)
 		}
 	}
@@ -73,12 +78,7 @@ func (f *filter) skip(name string, path doc.Path) {
 
 // local reports whether what stands at path stays (shadow-sync.md 2.6).
 func (f *filter) local(name string, winner shadowsync.Winner, now doc.Section, path doc.Path) bool {
-	newest := now.Stamp(path...)
-	for leaf := range now.Leaves() {
-		if len(leaf.Path) > len(path) && slices.Equal(leaf.Path[:len(path)], path) {
-			newest.Version, newest.Time = max(newest.Version, leaf.Version), max(newest.Time, leaf.Time)
-		}
-	}
+	newest := f.newest(now, path)
 	changed := f.extras.hasBase && newest.Version > f.extras.base
 	switch winner {
 	case shadowsync.LocalWins:
@@ -90,4 +90,15 @@ func (f *filter) local(name string, winner shadowsync.Winner, now doc.Section, p
 		return changed && name == "reported" // the section's default
 	}
 	return false
+}
+
+// newest is the stamp of the last change at or below path.
+func (f *filter) newest(now doc.Section, path doc.Path) doc.Stamp {
+	newest := now.Stamp(path...)
+	for leaf := range now.Leaves() {
+		if len(leaf.Path) > len(path) && slices.Equal(leaf.Path[:len(path)], path) {
+			newest.Version, newest.Time = max(newest.Version, leaf.Version), max(newest.Time, leaf.Time)
+		}
+	}
+	return newest
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/home"
 )
 
 var pump = iot.ShadowKey{Thing: "pump"}
@@ -28,8 +29,8 @@ type house struct {
 	busy   int // commits that find the document moved
 }
 
-func (h *house) snapshot() shadowsync.Snapshot {
-	s := shadowsync.Snapshot{Record: h.record}
+func (h *house) snapshot() home.Snapshot {
+	s := home.Snapshot{Record: h.record}
 	if h.doc != nil {
 		s.Version, s.Deleted = h.doc.Version, h.doc.Deleted
 		if h.doc.Live() {
@@ -41,30 +42,30 @@ func (h *house) snapshot() shadowsync.Snapshot {
 	return s
 }
 
-func (h *house) Snapshot(context.Context, iot.ShadowKey, string) (shadowsync.Snapshot, error) {
+func (h *house) Snapshot(context.Context, iot.ShadowKey, string) (home.Snapshot, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.snapshot(), nil
 }
 
-func (h *house) Commit(_ context.Context, key iot.ShadowKey, _ string, w shadowsync.Write) (shadowsync.Snapshot, error) {
+func (h *house) Commit(_ context.Context, key iot.ShadowKey, _ string, w home.Write) (home.Snapshot, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.busy > 0 && w.IfVersion != nil {
 		h.busy--
-		return shadowsync.Snapshot{}, iot.Errorf(iot.Conflict, "Version conflict")
+		return home.Snapshot{}, iot.Errorf(iot.Conflict, "Version conflict")
 	}
 	next, err := h.doc, error(nil)
 	switch {
 	case w.IfVersion != nil && *w.IfVersion != h.snapshot().Version:
-		return shadowsync.Snapshot{}, iot.Errorf(iot.Conflict, "Version conflict")
+		return home.Snapshot{}, iot.Errorf(iot.Conflict, "Version conflict")
 	case w.Delete:
 		next, _, err = doc.Delete(next, key, "", time.Now())
 	case w.Update != nil:
 		next, err = doc.Next(next, *w.Update, doc.DefaultLimits(), time.Now())
 	}
 	if err != nil {
-		return shadowsync.Snapshot{}, err
+		return home.Snapshot{}, err
 	}
 	h.doc = next
 	if w.Record != nil {
@@ -379,7 +380,7 @@ func TestDecide_LeafVersionsDecideWhatStays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	snap := shadowsync.Snapshot{Doc: d, Version: d.Version}
+	snap := home.Snapshot{Doc: d, Version: d.Version}
 	const all = `"state":{"desired":{"a":9,"b":9,"o":{"x":9,"y":9},"n":9}}`
 	for name, c := range map[string]struct {
 		winner  shadowsync.Winner
@@ -415,7 +416,7 @@ func TestDecide_ADeleteKeepsWhatChangedSince(t *testing.T) {
 		r, _ := doc.ParseRequest([]byte(body), doc.Limits{})
 		d, _ = doc.Next(d, r, doc.Limits{}, time.Unix(int64(i), 0))
 	}
-	snap := shadowsync.Snapshot{Doc: d, Version: d.Version}
+	snap := home.Snapshot{Doc: d, Version: d.Version}
 	decide := func(payload string, onDelete shadowsync.OnDelete) Plan {
 		return Decide(Request{Key: pump, Op: topic.Delete, Payload: []byte(payload)}, snap, Record{}, shadowsync.Policy{OnDelete: onDelete}, doc.DefaultLimits(), time.Unix(9, 0))
 	}
@@ -431,7 +432,7 @@ func TestDecide_ADeleteKeepsWhatChangedSince(t *testing.T) {
 
 func TestDecide_OnlyWritableKeysAreTaken(t *testing.T) {
 	p := shadowsync.Policy{Writable: []string{"on"}}
-	plan := Decide(Request{Key: pump, Op: topic.Update, Payload: []byte(`{"state":{"desired":{"on":1,"safe":1}}}`)}, shadowsync.Snapshot{}, Record{}, p, doc.DefaultLimits(), time.Unix(1, 0))
+	plan := Decide(Request{Key: pump, Op: topic.Update, Payload: []byte(`{"state":{"desired":{"on":1,"safe":1}}}`)}, home.Snapshot{}, Record{}, p, doc.DefaultLimits(), time.Unix(1, 0))
 	if plan.Write.Update.Desired.String() != `{"on":1}` || !slices.Equal(plan.Skipped, []string{"/desired/safe"}) {
 		t.Errorf("%s skipped %v", plan.Write.Update.Desired, plan.Skipped)
 	}
@@ -478,7 +479,7 @@ func FuzzDecide(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		snap := shadowsync.Snapshot{Doc: d, Version: 1}
+		snap := home.Snapshot{Doc: d, Version: 1}
 		p := shadowsync.Policy{Desired: shadowsync.LocalWins, Reported: shadowsync.Latest}
 		plan := Decide(Request{Key: pump, Op: topic.Op(op), App: "x", Payload: payload}, snap, Record{}, p, doc.DefaultLimits(), time.Unix(2, 0))
 		if plan.Write == nil || plan.Write.Delete {

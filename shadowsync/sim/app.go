@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/home"
 	"github.com/tidehold/tidehold/shadowsync/plain"
 )
 
@@ -107,7 +108,7 @@ func (j *plainJudge) asked(token string, patch doc.Value, based bool, base int64
 
 // committed checks what a request did to the document: once (I4), and nothing
 // that the policy keeps (I2).
-func (j *plainJudge) committed(before doc.Value, w shadowsync.Write) {
+func (j *plainJudge) committed(before doc.Value, w home.Write) {
 	r, err := plain.Decode(w.Record)
 	if err != nil || len(r.Done) == 0 {
 		return

@@ -12,6 +12,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/home"
 	"github.com/tidehold/tidehold/shadowsync/plain"
 )
 
@@ -139,12 +140,12 @@ func (p *plainWorld) version() int64 {
 func (p *plainWorld) view() doc.Value { return shadowsync.LocalDoc(p.shadow, 0).State }
 
 // Snapshot reads the disk.
-func (p *plainWorld) Snapshot(context.Context, iot.ShadowKey, string) (shadowsync.Snapshot, error) {
+func (p *plainWorld) Snapshot(context.Context, iot.ShadowKey, string) (home.Snapshot, error) {
 	return p.snapshot(), nil
 }
 
-func (p *plainWorld) snapshot() shadowsync.Snapshot {
-	s := shadowsync.Snapshot{Version: p.version(), Record: p.record}
+func (p *plainWorld) snapshot() home.Snapshot {
+	s := home.Snapshot{Version: p.version(), Record: p.record}
 	switch {
 	case p.shadow.Live():
 		s.Doc = p.shadow
@@ -163,9 +164,9 @@ func (p *plainWorld) Each(_ context.Context, _ string, f func(iot.ShadowKey, tim
 }
 
 // Commit is one transaction; the process may die before it and after it.
-func (p *plainWorld) Commit(_ context.Context, _ iot.ShadowKey, _ string, w shadowsync.Write) (shadowsync.Snapshot, error) {
+func (p *plainWorld) Commit(_ context.Context, _ iot.ShadowKey, _ string, w home.Write) (home.Snapshot, error) {
 	if w.IfVersion != nil && *w.IfVersion != p.version() {
-		return shadowsync.Snapshot{}, iot.Errorf(iot.Conflict, "Version conflict")
+		return home.Snapshot{}, iot.Errorf(iot.Conflict, "Version conflict")
 	}
 	if p.chance(p.o.Kill) {
 		panic(crash{})
@@ -177,10 +178,10 @@ func (p *plainWorld) Commit(_ context.Context, _ iot.ShadowKey, _ string, w shad
 		next, err = doc.Next(next, *w.Update, doc.Limits{}, p.Now())
 	}
 	if err != nil {
-		return shadowsync.Snapshot{}, err
+		return home.Snapshot{}, err
 	}
 	if p.o.Mutation == AnswerFirst && next != p.shadow && p.chance(20) {
-		return shadowsync.Snapshot{Doc: next, Version: next.Version}, nil
+		return home.Snapshot{Doc: next, Version: next.Version}, nil
 	}
 	p.keep(w.Record)
 	if next != p.shadow {

@@ -23,7 +23,7 @@ func Add(root *cobra.Command) {
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table, json, yaml, wide or name")
 	root.AddCommand(o.status(), o.shadow(), o.uplink(), o.spool(), o.sim(), o.accessKey(), o.thing(), o.cert(), o.ca(), o.policy(), user(),
 		o.rule(), o.role(),
-		o.list("sync", "Shadows synchronised with an uplink", "/tidehold/v1/sync", nil))
+		o.sync())
 }
 
 // run asks the gateway and shows the answer.
@@ -49,6 +49,19 @@ func (o *options) list(noun, short, path string, draw table) *cobra.Command {
 	return group(noun, short, verb("list", "List them", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
 		return o.run(cmd, "GET", path, nil, draw)
 	}))
+}
+
+// sync shows how shadows do with their upstreams, and what was in conflict.
+func (o *options) sync() *cobra.Command {
+	cmd := o.list("sync", "Shadows synchronised with an uplink", "/tidehold/v1/sync", nil)
+	cmd.AddCommand(verb("conflicts [THING]", "The newest conflicts: who, when, both values, which won", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+		path := "/tidehold/v1/sync/conflicts"
+		if len(args) > 0 {
+			path += "?thing=" + url.QueryEscape(args[0])
+		}
+		return o.run(cmd, "GET", path, nil, nil)
+	}))
+	return cmd
 }
 
 func (o *options) status() *cobra.Command {
