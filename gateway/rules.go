@@ -18,6 +18,9 @@ const profileAWS = "aws-iot-core"
 func (g *Gateway) rulesConfig() rules.Config {
 	cfg := actionsConfig(g.cfg)
 	cfg.Region, cfg.Account, cfg.Dir = g.cfg.Gateway.AWS.Region, g.cfg.Gateway.AWS.AccountID, g.cfg.Storage.Dir
+	if cfg.Checkpoint = g.cfg.Storage.RulesCheckpoint; cfg.Checkpoint == 0 {
+		cfg.Checkpoint = -1 // in memory only
+	}
 	for _, t := range g.cfg.Tables {
 		cfg.Keys[t.Name] = t.Key
 	}

@@ -84,6 +84,7 @@ func scenarios() []scenario {
 		{"conns", "1,000 and 10,000 idle connections", (*bench).conns},
 		{"tls", "full and resumed handshakes", (*bench).tls},
 		{"e2e", "publish to rule to republish, desired to delta", (*bench).endToEnd},
+		{"rules", "a rule whose filter fails, against the same gateway without it", (*bench).rules},
 		{"shadow", "durable shadow updates", (*bench).shadow},
 	}
 }

@@ -81,6 +81,9 @@ type Storage struct {
 	// Durability is full (default: acknowledged survives a power cut) or normal
 	// (a crash only).
 	Durability string
+	// RulesCheckpoint is the time between two stores of what rules remember;
+	// default 10s, 0: in memory only.
+	RulesCheckpoint time.Duration
 }
 
 // Log is `log`.

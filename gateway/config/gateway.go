@@ -117,6 +117,7 @@ func (l *loader) storage(m *tree.Map) {
 	}
 	l.cfg.Storage.Dir = l.path(tree.Get(m, "dir", "path", dir, parsePath))
 	l.cfg.Storage.Durability = m.Word("durability", DurabilityFull, DurabilityFull, DurabilityNormal)
+	l.cfg.Storage.RulesCheckpoint = m.Duration("rules_checkpoint", "10s")
 }
 
 func parsePath(s string) (string, error) {

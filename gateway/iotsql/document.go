@@ -6,13 +6,14 @@ import (
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
-// Document is the payload of one message, parsed when a rule first looks into
-// it. All rules of a message share one. It belongs to one goroutine at a time.
+// Document is the payload of one message, scanned once, when a rule first looks
+// into it. All rules of a message share one. It belongs to one goroutine at a time.
 type Document struct {
 	raw    []byte
 	text   string
 	looked bool
 	isJSON bool
+	index  value.Index
 	// trees are the whole document for 2015-10-08 and 2016-03-23.
 	trees [2]value.Value
 }
@@ -26,7 +27,7 @@ func NewDocument(payload []byte) *Document {
 
 // Reset makes d the document of another payload.
 func (d *Document) Reset(payload []byte) {
-	*d = Document{raw: payload}
+	*d = Document{raw: payload, index: d.index}
 	if len(payload) > 0 {
 		// Payloads are never changed (iot.Message), so a text may share
 		// their bytes; a copy would cost every message that no rule wants.
@@ -39,7 +40,7 @@ func (d *Document) Reset(payload []byte) {
 func (d *Document) json() bool {
 	if !d.looked {
 		d.looked = true
-		d.isJSON = startsCollection(d.text) && value.Valid(d.text)
+		d.isJSON = startsCollection(d.text) && d.index.Scan(d.text)
 	}
 	return d.isJSON
 }
@@ -62,7 +63,7 @@ func (d *Document) find(path []string, modern bool) value.Value {
 	}
 	v := d.trees[version(modern)]
 	if v.IsUndefined() {
-		return value.Find(d.text, path, modern)
+		return d.index.Find(path, modern)
 	}
 	for _, key := range path {
 		v = v.Get(key)

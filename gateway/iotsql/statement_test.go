@@ -382,3 +382,32 @@ func FuzzEval(f *testing.F) {
 		again.Tick(ctx, emit)
 	})
 }
+
+// FuzzTemplate fills whatever parses with whatever comes.
+func FuzzTemplate(f *testing.F) {
+	for _, text := range []string{"a/${topic(2)}/b", "${get(*, '}')}", "${'${x}'}", "$${", "${@v}${CASE t WHEN 1 THEN 'x' END}", "${a.`b c`}"} {
+		f.Add(text, `{"t":1}`)
+	}
+	s, err := Parse("SET @v = t SELECT * FROM 'a'", Version2016)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text, payload string) {
+		if len(payload) > 1000 {
+			return
+		}
+		for _, parse := range []func(string, *Statement) (*Template, error){ParseTemplate, ParseErrorTemplate} {
+			template, err := parse(text, s)
+			if err != nil {
+				continue
+			}
+			ctx := contextOf("a/b/c", payload)
+			ctx.Random = func() float64 { return 0.5 }
+			_, _ = s.Eval(ctx)
+			got, err := template.Eval(ctx)
+			if err == nil && !strings.Contains(text, "${") && got != text {
+				t.Fatalf("%q without a template became %q", text, got)
+			}
+		}
+	})
+}

@@ -36,21 +36,6 @@ func ParseValid(text string, whole bool) Value {
 	return s.value()
 }
 
-// Find follows path through the objects of a text that Valid has accepted;
-// Undefined when a member is missing. Only what is found is made a Value.
-func Find(text string, path []string, whole bool) Value {
-	s := scanner{text: text, whole: whole}
-	s.space()
-	for _, key := range path {
-		at := s.member(key)
-		if at < 0 {
-			return Value{}
-		}
-		s.at = at
-	}
-	return s.value()
-}
-
 // scanner walks over JSON text.
 type scanner struct {
 	text  string
@@ -229,39 +214,6 @@ func (s *scanner) digits() bool {
 	moved := next > s.at
 	s.at = next
 	return moved
-}
-
-// member finds the value of the last member called key in the object that is
-// next; -1 when there is none.
-func (s *scanner) member(key string) int {
-	if s.peek() != '{' {
-		return -1
-	}
-	s.at++
-	s.space()
-	found := -1
-	for s.peek() == '"' {
-		start := s.at
-		s.skipString()
-		same := sameString(s.text[start+1:s.at-1], key)
-		s.space()
-		s.take(':')
-		if same {
-			found = s.at
-		}
-		s.skip(0)
-		s.space()
-		s.take(',')
-	}
-	return found
-}
-
-// sameString compares the inside of a JSON string with plain text.
-func sameString(inside, plain string) bool {
-	if inside == plain && strings.IndexByte(inside, '\\') < 0 {
-		return true
-	}
-	return strings.IndexByte(inside, '\\') >= 0 && unescape(inside) == plain
 }
 
 // value makes a Value of what is next in a well-formed text.

@@ -55,12 +55,16 @@ func TestParse_TheLastOfRepeatedKeysWinsAndKeepsThePlace(t *testing.T) {
 func TestFind_AgreesWithParse(t *testing.T) {
 	text := `{"a":{"b":[1],"c\u0064":{"e":"x\ty"}},"n":null,"a2":1,"n":{"x":7},"k":"}"}`
 	tree, _ := Parse(text, true)
-	for _, path := range [][]string{{"a"}, {"a", "b"}, {"a", "cd", "e"}, {"n", "x"}, {"n"}, {"nope"}, {"a2", "x"}, {"k"}, {"a", "nope"}} {
+	var x Index
+	if !x.Scan(text) {
+		t.Fatal("refused")
+	}
+	for _, path := range [][]string{{}, {"a"}, {"a", "b"}, {"a", "cd", "e"}, {"n", "x"}, {"n"}, {"nope"}, {"a2", "x"}, {"k"}, {"a", "nope"}} {
 		want := tree
 		for _, key := range path {
 			want = want.Get(key)
 		}
-		got := Find(text, path, true)
+		got := x.Find(path, true)
 		if got.Kind() != want.Kind() || string(AppendJSON(nil, got)) != string(AppendJSON(nil, want)) {
 			t.Errorf("Find %v = %s, want %s", path, AppendJSON(nil, got), AppendJSON(nil, want))
 		}
@@ -70,8 +74,9 @@ func TestFind_AgreesWithParse(t *testing.T) {
 func TestFind_DoesNotAllocateForScalars(t *testing.T) {
 	text := `{"id":"sensor-7","state":{"reported":{"t":21.5}},"on":true}`
 	path := []string{"state", "reported", "t"}
+	var x Index
 	if n := testing.AllocsPerRun(100, func() {
-		if !Valid(text) || !Find(text, path, true).IsNumber() {
+		if !x.Scan(text) || !x.Find(path, true).IsNumber() {
 			t.Error("not found")
 		}
 	}); n != 0 {
@@ -132,6 +137,10 @@ func FuzzParse(f *testing.F) {
 		if ok != want && depth(s) <= DepthMax {
 			t.Fatalf("Parse(%q) is %v, want %v", s, ok, want)
 		}
+		var x Index
+		if x.Scan(s) != ok {
+			t.Fatalf("Scan(%q) is %v", s, !ok)
+		}
 		if !ok {
 			return
 		}
@@ -141,7 +150,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q is written as %q, which is read as %q (%v)", s, text, AppendJSON(nil, again), ok)
 		}
 		for i := 0; v.Kind() == Object && i < v.Len(); i++ {
-			if got := Find(s, []string{v.Key(i)}, true); string(AppendJSON(nil, got)) != string(AppendJSON(nil, v.At(i))) {
+			if got := x.Find([]string{v.Key(i)}, true); string(AppendJSON(nil, got)) != string(AppendJSON(nil, v.At(i))) {
 				t.Fatalf("Find %q in %q = %s", v.Key(i), s, AppendJSON(nil, got))
 			}
 		}
