@@ -144,7 +144,7 @@ func (e *Engine) mine(name string) (*runner, error) {
 
 // Create stores a rule and lets it run; it blocks until that is committed. A
 // name that is taken is AlreadyExists; a document that is refused is
-// InvalidRequest, and wraps an *iotsql.Error when the SQL was at fault.
+// InvalidRequest, or SQLParse when its SQL or a template was at fault.
 func (e *Engine) Create(ctx context.Context, r Rule) error {
 	p, err := e.compiler.compile(r)
 	if err != nil {

@@ -268,7 +268,7 @@ func TestChange_AnswersWithAWSCodes(t *testing.T) {
 		"create from file": {e.Create(ctx, rule("file", "SELECT *")), iot.AlreadyExists, "file"},
 		"bad sql":          {e.Create(ctx, rule("x", "SELECT * FROM 'a' WHERE")), iot.SQLParse, "line 1"},
 		"bad role":         {e.Create(ctx, rule("x", "SELECT * FROM 'a'", `{"republish":{"topic":"x","roleArn":"arn:aws:iam::1:role/ghost"}}`)), iot.InvalidRequest, `role "ghost" does not exist`},
-		"bad template":     {e.Create(ctx, rule("x", "SELECT * FROM 'a'", to("${1+}"))), iot.InvalidRequest, "actions[0]"},
+		"bad template":     {e.Create(ctx, rule("x", "SELECT * FROM 'a'", to("${1+}"))), iot.SQLParse, "actions[0]"},
 		"replace unknown":  {e.Replace(ctx, rule("ghost", "SELECT *")), iot.Unauthorized, gone},
 		"replace bad":      {e.Replace(ctx, rule("mine", "SELECT")), iot.SQLParse, "mine"},
 		"replace file":     {e.Replace(ctx, rule("file", "SELECT *")), iot.UpdateConflict, "configuration file"},

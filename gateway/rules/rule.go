@@ -3,6 +3,7 @@ package rules
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -205,10 +206,11 @@ func (r Rule) hasErrorAction() bool {
 // says stays in the chain: it has a name of its own on the wire.
 func refused(rule, part string, err error) error {
 	code := iot.InvalidRequest
-	if part == "sql" {
+	var parse *iotsql.Error
+	switch known := iot.CodeOf(err); {
+	case errors.As(err, &parse):
 		code = iot.SQLParse
-	}
-	if known := iot.CodeOf(err); known != iot.Internal {
+	case known != iot.Internal:
 		code = known
 	}
 	return &refusal{iot.Errorf(code, "rule %q: %s: %v", rule, part, err), err}
