@@ -79,7 +79,7 @@ func TestLoad_DefaultsAreFilledIn(t *testing.T) {
 	want := &Config{
 		File: "test.yaml", Folder: cfg.Folder,
 		Gateway: Gateway{ID: "gw", Labels: map[string]string{}, Endpoint: "pi.local", AllowSimUpstream: true, AWS: AWS{"us-east-1", "000000000000", false}},
-		Storage: Storage{"/var/lib/tidehold", DurabilityFull},
+		Storage: Storage{"/var/lib/tidehold", DurabilityFull, 10 * time.Second},
 		Log:     Log{"info", "auto"},
 		MQTT: MQTT{
 			Limits: Limits{PresetEdge, 128 * kib, 8, 256, 50, 8, 2, 1000, 4 * mib, false, 100, Auto, 5 * time.Second, 5000, 16 * mib},
