@@ -22,6 +22,7 @@ type told struct {
 	Value              json.RawMessage
 	Topic, Payload     string
 	Retain             bool
+	User               string // user properties of MQTT 5, as JSON
 }
 
 // app is who asks for operations: an unmodified client behind one command a line.

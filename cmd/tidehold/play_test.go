@@ -286,6 +286,13 @@ func (p *play) retainedIsFound() {
 			p.Errorf("%s is not marked as retained", m.Topic)
 		}
 	}
+	if d := p.ok(p.http, "retained", args{"topic": "cmd/" + p.thing + "/mode"}); strings.Join(d.Results, " ") != "eco" {
+		p.Errorf("the data plane tells the retained message %q", d.Results)
+	}
+	p.ok(p.http, "publish", args{"topic": "cmd/" + p.thing + "/tell", "payload": "x", "user": []args{{"by": "app"}}})
+	if m := p.device.hears("cmd/"+p.thing+"/tell", "x"); p.sdk == "v2-mqtt5.mjs" && m.User != `[{"by":"app"}]` {
+		p.Errorf("the user properties of HTTP arrive as %q", m.User)
+	}
 	p.ok(p.device, "end", nil)
 	p.ok(p.app, "end", nil)
 }

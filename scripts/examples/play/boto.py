@@ -19,12 +19,18 @@ def key(args):
     return {"thingName": args["thing"], **named}
 
 
+def publish(op, topic, payload, retain=False, user=None):
+    properties = {"userProperties": user} if user else {}
+    return ask(op, topic=topic, payload=payload.encode(), retain=retain, qos=1, **properties)
+
+
 commands = {
     "get": lambda a: ask("get_thing_shadow", **key(a)),
     "update": lambda a: ask("update_thing_shadow", **key(a), payload=json.dumps(a["body"])),
     "delete": lambda a: ask("delete_thing_shadow", **key(a)),
     "list": lambda a: ask("list_named_shadows_for_thing", thingName=a["thing"]),
-    "publish": lambda a: ask("publish", topic=a["topic"], payload=a["payload"].encode(), retain=a.get("retain", False), qos=1),
+    "publish": lambda a: publish(**a),
+    "retained": lambda a: {"results": [client.get_retained_message(topic=a["topic"])["payload"].decode()]},
 }
 for line in sys.stdin:
     args = json.loads(line)

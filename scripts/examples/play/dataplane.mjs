@@ -7,6 +7,7 @@ const ask = async (command, input) => {
   const { payload, ...output } = await client.send(new iot[`${command}Command`](input));
   return payload ? JSON.parse(new TextDecoder().decode(payload)) : output;
 };
+const text = (bytes) => new TextDecoder().decode(bytes);
 const key = ({ thing, shadow }) => ({ thingName: thing, shadowName: shadow || undefined });
 
 serve({
@@ -14,5 +15,9 @@ serve({
   update: (args) => ask('UpdateThingShadow', { ...key(args), payload: JSON.stringify(args.body) }),
   delete: (args) => ask('DeleteThingShadow', key(args)),
   list: ({ thing }) => ask('ListNamedShadowsForThing', { thingName: thing }),
-  publish: ({ topic, payload, retain }) => ask('Publish', { topic, payload, retain, qos: 1 }),
+  publish: ({ topic, payload, retain, user }) => ask('Publish', { topic, payload, retain, qos: 1, userProperties: user && JSON.stringify(user) }),
+  async retained({ topic }) {
+    const { payload } = await client.send(new iot.GetRetainedMessageCommand({ topic }));
+    return { results: [text(payload)] };
+  },
 });

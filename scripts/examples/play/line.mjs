@@ -18,8 +18,8 @@ export async function serve(commands) {
   process.exit(0);
 }
 
-export function heard(topic, payload, retain) {
-  tell({ topic, payload: Buffer.from(payload).toString(), retain: Boolean(retain) });
+export function heard(topic, payload, retain, user) {
+  tell({ topic, payload: Buffer.from(payload).toString(), retain: Boolean(retain), user: user && JSON.stringify(user) });
 }
 
 export const shadowTopic = (thing, shadow) => `$aws/things/${thing}/shadow${shadow ? `/name/${shadow}` : ''}`;

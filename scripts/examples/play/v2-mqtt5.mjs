@@ -22,7 +22,8 @@ serve({
         will: will && { topicName: will.topic, payload: will.payload, qos: mqtt5.QoS.AtLeastOnce },
       }).build();
     client = new mqtt5.Mqtt5Client(config);
-    client.on('messageReceived', ({ message }) => heard(message.topicName, message.payload ?? '', message.retain));
+    client.on('messageReceived', ({ message }) => heard(
+      message.topicName, message.payload ?? '', message.retain, message.userProperties?.map(({ name, value }) => ({ [name]: value }))));
     const connected = new Promise((resolve, reject) => {
       client.on('connectionSuccess', ({ connack }) => resolve({ present: connack.sessionPresent }));
       client.on('connectionFailure', ({ error }) => reject(error));
