@@ -32,7 +32,7 @@ func TestDefect_StuckSubscriber(t *testing.T) {
 			pub, payload := s.client(4, "pub"), string(make([]byte, 64<<10))
 			for i := range 400 { // 25 MB are more than two sockets hold
 				pub.send(message("t", payload, 1, uint16(i+1)))
-				if pub.saw(time.Second) != "Puback" {
+				if pub.saw(s.patience) != "Puback" {
 					return "publisher stops"
 				}
 			}
@@ -55,7 +55,7 @@ func TestDefect_SharedPacketIDs(t *testing.T) {
 			_ = c.nc.Close()
 			time.Sleep(quiet)
 			c, _ = s.persistent(4, "c", nil)
-			return c.saw(quiet)
+			return c.saw(s.patience)
 		},
 		wrong: "nothing", right: "Publish",
 	}.run(t)
@@ -86,7 +86,7 @@ func TestDefect_EarlyPUBACK(t *testing.T) {
 			release := s.hold()
 			pub := s.client(4, "pub")
 			pub.send(message("t", "x", 1, 1))
-			saw := pub.saw(quiet)
+			saw := pub.saw(s.patience)
 			release()
 			return saw
 		},
@@ -108,7 +108,7 @@ func TestDefect_DroppedUnderLoad(t *testing.T) {
 				pub.publish("t", name(i), 1, uint16(i+1))
 			}
 			for i := range n {
-				pk, err := sub.next(5 * quiet)
+				pk, err := sub.next(s.patience)
 				if err != nil {
 					return "lost"
 				}
@@ -219,7 +219,7 @@ func TestDefect_WillThroughAccessCheck(t *testing.T) {
 			}))
 			code := c.want(packets.Connack).ReasonCode
 			_ = c.nc.Close()
-			return fmt.Sprintf("CONNACK %d, then %s", code, watch.saw(quiet))
+			return fmt.Sprintf("CONNACK %d, then %s", code, watch.saw(s.patience))
 		},
 		wrong: "CONNACK 0, then Publish", right: "CONNACK 5, then nothing",
 	}.run(t)
@@ -255,7 +255,7 @@ func TestDefect_WildcardsAndReservedTopics(t *testing.T) {
 					if c.live {
 						s.say("$GW/x", "1", !c.live)
 					}
-					return sub.saw(quiet)
+					return sub.saw(s.patience)
 				},
 				wrong: wrong, right: "nothing",
 			}.run(t)
@@ -270,10 +270,10 @@ func TestDefect_KeepAliveOverflow(t *testing.T) {
 		script: func(s *site) string {
 			c := s.dial(4)
 			c.send(greeting(4, "c", func(pk *packets.Packet) { pk.Connect.Keepalive = 43691 }))
-			if c.saw(quiet) == "closed" { // even before CONNACK is out
+			if c.saw(10*time.Second) == "closed" { // even before CONNACK is out
 				return "closed"
 			}
-			return c.saw(quiet)
+			return c.saw(s.patience)
 		},
 		wrong: "closed", right: "nothing",
 	}.run(t)
@@ -288,7 +288,7 @@ func TestDefect_CONNECTDeadline(t *testing.T) {
 				script: func(s *site) string {
 					p := s.dial(4)
 					_, _ = p.nc.Write([]byte(start))
-					return p.saw(4 * quiet)
+					return p.saw(4 * s.patience)
 				},
 				wrong: "nothing", right: "closed",
 			}.run(t)
@@ -304,7 +304,7 @@ func TestDefect_HugeHeader(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			p := s.dial(4)
 			_, _ = p.nc.Write([]byte{0x10, 0xff, 0xff, 0xff, 0x7f})
-			p.saw(2 * quiet)
+			p.saw(2 * quiet) // here it is closed at once
 			runtime.ReadMemStats(&after)
 			return fmt.Sprintf("allocates %v", after.TotalAlloc-before.TotalAlloc > 200<<20)
 		},
@@ -327,7 +327,7 @@ func TestDefect_QoS2Resend(t *testing.T) {
 			c.send(pk)
 			code := c.want(packets.Pubrec).ReasonCode
 			sub.want(packets.Publish)
-			return fmt.Sprintf("PUBREC %#x, then %s", code, sub.saw(quiet))
+			return fmt.Sprintf("PUBREC %#x, then %s", code, sub.saw(s.patience))
 		},
 		wrong: "PUBREC 0x91, then nothing", right: "PUBREC 0x0, then nothing",
 	}.run(t)
@@ -360,7 +360,7 @@ func TestDefect_DISCONNECTToOldClients(t *testing.T) {
 		script: func(s *site) string {
 			c := s.client(4, "c")
 			s.client(4, "c")
-			return c.saw(2 * time.Second)
+			return c.saw(s.patience)
 		},
 		wrong: "Disconnect", right: "closed",
 	}.run(t)
@@ -417,7 +417,7 @@ func TestDefect_ListenerSurvivesAcceptErrors(t *testing.T) {
 		script: func(s *site) string {
 			c := s.dial(4)
 			c.send(greeting(4, "c", nil))
-			return c.saw(2 * quiet)
+			return c.saw(2 * s.patience)
 		},
 		wrong: "nothing", right: "Connack",
 	}.run(t)
