@@ -348,10 +348,7 @@ func TestDefect_ExpiredSessionLeavesSubscriptions(t *testing.T) {
 	c, _ := w.persistent(5, "c", nil)
 	c.subscribe(1, "t", "u/#", "$share/g/v")
 	w.away(c, "c")
-	eventually(t, "the session ends", func() bool { return w.sessions.len() == 0 })
-	if w.index.len() != 0 {
-		t.Errorf("%d subscriptions are left", w.index.len())
-	}
+	eventually(t, "session and subscriptions are gone", func() bool { return w.sessions.len() == 0 && w.index.len() == 0 })
 }
 
 // The server of MQTT 3.1.1 has no DISCONNECT to send; the library's sends one.
@@ -374,13 +371,14 @@ func TestDefect_WebSocketOriginAndLimits(t *testing.T) {
 	ln := listen(t)
 	addr := ln.Addr().String()
 	_ = ln.Close()
-	if err := stock.AddListener(listeners.NewWebsocket(listeners.Config{ID: "ws", Address: addr})); err != nil {
+	web := listeners.NewWebsocket(listeners.Config{ID: "ws", Address: addr})
+	if err := stock.AddListener(web); err != nil {
 		t.Fatal(err)
 	}
 	if err := stock.Serve(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = stock.Close() })
+	t.Cleanup(func() { web.Close(func(string) {}) })
 	evil := http.Header{"Origin": {"http://evil.example"}}
 	dialer := websocket.Dialer{Subprotocols: []string{"mqtt"}}
 	var ws *websocket.Conn
