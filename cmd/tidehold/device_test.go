@@ -35,14 +35,14 @@ http: {data_plane: {bind: off}, control: {bind: "127.0.0.1:%d"}, metrics: {bind:
 	return s
 }
 
-// environment of a program that signs with an access key of the site. Debian's
-// programs are found before others.
-func (s *secureSite) environment(more ...string) []string {
+// environment of a program that signs with an access key of the site, made with
+// these flags. Debian's programs are found before others.
+func (s *secureSite) environment(flags ...string) []string {
 	s.t.Helper()
-	key := ask[struct{ AccessKeyId, SecretAccessKey string }](s.t, "access-key", "create", "--socket", s.socket)
-	return append(os.Environ(), append(more,
+	key := ask[struct{ AccessKeyId, SecretAccessKey string }](s.t, append([]string{"access-key", "create", "--socket", s.socket}, flags...)...)
+	return append(os.Environ(),
 		"PATH=/usr/bin:/bin", "AWS_ACCESS_KEY_ID="+key.AccessKeyId, "AWS_SECRET_ACCESS_KEY="+key.SecretAccessKey,
-		"AWS_DEFAULT_REGION=us-east-1", "AWS_CONFIG_FILE=/dev/null", "AWS_PAGER=", "HOME="+s.dir)...)
+		"AWS_DEFAULT_REGION=us-east-1", "AWS_CONFIG_FILE=/dev/null", "AWS_PAGER=", "HOME="+s.dir)
 }
 
 // enrolled makes a device with one verb; its files lie in the folder given back.

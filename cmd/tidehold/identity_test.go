@@ -162,3 +162,28 @@ func mustJSON(t *testing.T, text string) string {
 	}
 	return string(out)
 }
+
+// TestControl_WhatScriptsRelyOnHoldsForSignedRequests asks a whole gateway with
+// Debian's boto3, and once with a key whose policy allows to read alone.
+func TestControl_WhatScriptsRelyOnHoldsForSignedRequests(t *testing.T) {
+	python := gwtest.Python(t, "boto3")
+	gwtest.Need(t, "/usr/bin/aws")
+	s := newSecureSite(t, declared)
+	endpoint := fmt.Sprintf("http://127.0.0.1:%d", s.control)
+	script := exec.Command(python, "testdata/control.py", endpoint)
+	script.Env = s.environment()
+	if out, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for verb, refusal := range map[string]string{
+		"get-policy --policy-name reader": "",
+		"create-thing --thing-name t":     "An error occurred (AccessDeniedException) when calling the CreateThing operation",
+	} {
+		aws := exec.Command("/usr/bin/aws", append([]string{"iot", "--endpoint-url", endpoint}, strings.Fields(verb)...)...)
+		aws.Env = s.environment("--policy", "reader")
+		out, err := aws.CombinedOutput()
+		if (err == nil) != (refusal == "") || !strings.Contains(string(out), refusal) {
+			t.Errorf("aws iot %s: %v\n%s", verb, err, out)
+		}
+	}
+}
