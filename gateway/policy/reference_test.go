@@ -273,7 +273,7 @@ func (d dice) connection() Connection {
 // connections with the reference above.
 func TestEvaluate_AgreesWithTheReference(t *testing.T) {
 	d, seen := dice{rand.New(rand.NewPCG(4, 7))}, make(map[string]int)
-	for range gwtest.Rounds(60_000, 5_000_000) {
+	for range gwtest.Rounds(20_000, 5_000_000) {
 		var plain []map[string]any
 		var named []Named
 		for range 1 + d.IntN(2) {
@@ -295,7 +295,7 @@ func TestEvaluate_AgreesWithTheReference(t *testing.T) {
 		seen[want]++
 	}
 	for _, outcome := range []string{"allowed", "explicitDeny", "implicitDeny"} {
-		if seen[outcome] < 3000 {
+		if seen[outcome] < 1000 {
 			t.Errorf("only %d times %s: the test says little", seen[outcome], outcome)
 		}
 	}
