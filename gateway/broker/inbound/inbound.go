@@ -120,7 +120,8 @@ func (p *Pending) Finish(err error) {
 		p.Settle(wire.CodeSuccess, false)
 		return
 	}
-	if p.full = FullIn(err); p.full != nil {
+	if full := FullIn(err); full != nil {
+		p.full = full // on the goroutine that offers: others must not touch it
 		return
 	}
 	p.Settle(iot.CodeOf(err).ReasonCode(), p.line.version < 5)
