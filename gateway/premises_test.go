@@ -46,7 +46,11 @@ const allowAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action
 // open runs a gateway with this `mqtt` and more configuration.
 func open(t testing.TB, mqtt, more string, env gateway.Env) *premises {
 	t.Helper()
-	dir := t.TempDir()
+	return openIn(t, t.TempDir(), mqtt, more, env)
+}
+
+func openIn(t testing.TB, dir, mqtt, more string, env gateway.Env) *premises {
+	t.Helper()
 	env.Socket = filepath.Join(dir, "ctl.sock")
 	text := fmt.Sprintf(`version: 1
 gateway: {id: gw, endpoint: localhost}

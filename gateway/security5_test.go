@@ -22,11 +22,12 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway"
+	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/gwtest"
 )
 
 // The acceptance list of security.md section 5, point by point. Point 1 is in
-// package policy, 7 in package uplink, 10 with operations.
+// package policy; 10 comes with operations.
 
 // TestSecurity5_2_WhoIsPutOutStaysOutOfAResumedSession for every way in which a
 // certificate loses its right.
@@ -216,6 +217,32 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// fresh is a board without battery clock, just booted.
+type fresh struct{ clock.Clock }
+
+func (c fresh) Now() time.Time { return time.Unix(0, 0).Add(c.Up()) }
+func (fresh) Synced() bool     { return false }
+
+// TestSecurity5_7_DevicesConnectWhileTheClockSays1970: certificates are judged by
+// the time that has certainly passed. The uplink's half is in package uplink.
+func TestSecurity5_7_DevicesConnectWhileTheClockSays1970(t *testing.T) {
+	dir := t.TempDir()
+	var d identity
+	t.Run("before", func(t *testing.T) {
+		p := openIn(t, dir, mutual, "", gateway.Env{})
+		d = p.device("all", allowAll)
+	})
+	p := openIn(t, dir, mutual, "", gateway.Env{Clock: fresh{clock.NewSystem()}})
+	c := p.connect("d", d.Certificate)
+	c.Publish("x", "1", 1)
+	young := p.device("young", allowAll)
+	leaf, err := x509.ParseCertificate(young.Certificate.Certificate[0])
+	if err != nil || leaf.NotBefore.Year() < 2000 {
+		t.Errorf("a certificate made now is %+v, %v", leaf, err)
+	}
+	p.connect("young", young.Certificate)
 }
 
 // TestSecurity5_8_UnmodifiedClientsConnect on both ports, by ALPN and without.

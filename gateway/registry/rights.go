@@ -111,26 +111,29 @@ func (r *Registry) certificateRights(tx *store.Tx, id, client string) (rights Ri
 		return Rights{}, err
 	}
 	rights.Subject, rights.Issuer = pki.NameValues(parsed.Subject), pki.NameValues(parsed.Issuer)
-	attached, err := names(tx, table.SelectAttached, CertificateTarget(id), "", -1)
-	if err != nil {
+	if err := r.addAttached(tx, &rights, CertificateTarget(id), false); err != nil {
 		return Rights{}, err
 	}
 	bindings, err := bindingsOf(tx, id)
 	if err != nil {
 		return Rights{}, err
 	}
+	var declared []string
 	for _, b := range bindings {
 		t, found, err := thingOf(tx, b.Name)
 		if err != nil {
 			return Rights{}, err
 		}
 		if found {
-			attached = append(attached, t.Policies...)
+			declared = append(declared, t.Policies...)
 		}
 	}
-	slices.Sort(attached)
-	for _, name := range slices.Compact(attached) {
-		if err := r.add(tx, &rights, name, false); err != nil {
+	slices.Sort(declared)
+	for _, name := range slices.Compact(declared) {
+		if slices.ContainsFunc(rights.Policies, func(p policy.Named) bool { return p.Name == name }) {
+			continue
+		}
+		if err := r.add(tx, &rights, name); err != nil {
 			return Rights{}, err
 		}
 	}
@@ -163,32 +166,49 @@ func (r *Registry) addThing(tx *store.Tx, rights *Rights, bindings []Binding, cl
 		return err
 	}
 	for _, g := range groups {
-		attached, err := names(tx, table.SelectAttached, GroupTarget(g), "", -1)
-		if err != nil {
+		if err := r.addAttached(tx, rights, GroupTarget(g), true); err != nil {
 			return err
-		}
-		for _, name := range attached {
-			if err := r.add(tx, rights, name, true); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
-// add appends the default version of a policy. One that is gone, or that this
-// version cannot read, grants nothing and is logged.
-func (r *Registry) add(tx *store.Tx, rights *Rights, name string, group bool) error {
-	d, err := r.document(tx, name)
-	if d == nil {
-		if err == nil || iot.CodeOf(err) == iot.NotFound {
-			r.log.Warn("a policy that is attached is missing; it grants nothing", "policy", name, "err", err)
-			return nil
+// addAttached appends the default versions of the policies on a target, all by
+// one query. One that is gone grants nothing and is logged.
+func (r *Registry) addAttached(tx *store.Tx, rights *Rights, target string, group bool) error {
+	attached, err := rows(tx, table.SelectAttachedTexts, func(s store.Scan) (k documentKey, err error) {
+		return k, s(&k.name, &k.version, &k.text)
+	}, target)
+	for _, key := range attached {
+		if key.text == "" {
+			r.logMissing(key.name)
+			continue
 		}
-		return err
+		d, err := r.parsed(key)
+		if err != nil {
+			return err
+		}
+		rights.Policies = append(rights.Policies, policy.Named{Name: key.name, Document: d, Group: group})
 	}
-	rights.Policies = append(rights.Policies, policy.Named{Name: name, Document: d, Group: group})
-	return nil
+	return err
+}
+
+func (r *Registry) logMissing(name string) {
+	r.log.Warn("a policy that is attached is missing; it grants nothing", "policy", name)
+}
+
+// add appends the default version of a policy that a thing of the configuration
+// names.
+func (r *Registry) add(tx *store.Tx, rights *Rights, name string) error {
+	d, err := r.document(tx, name)
+	if iot.CodeOf(err) == iot.NotFound && err != nil {
+		r.logMissing(name)
+		return nil
+	}
+	if err == nil {
+		rights.Policies = append(rights.Policies, policy.Named{Name: name, Document: d})
+	}
+	return err
 }
 
 // document gives the parsed default version of a policy.
@@ -198,8 +218,14 @@ func (r *Registry) document(tx *store.Tx, name string) (*policy.Document, error)
 	if err != nil || !found {
 		return nil, either(err, missing("policy", name))
 	}
+	return r.parsed(key)
+}
+
+// parsed gives the document of a policy's version; the last documentsMax are
+// kept.
+func (r *Registry) parsed(key documentKey) (d *policy.Document, err error) {
 	r.mu.Lock()
-	d := r.documents[key]
+	d = r.documents[key]
 	r.mu.Unlock()
 	if d != nil {
 		return d, nil

@@ -174,6 +174,7 @@ CREATE TABLE setting(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT
 	DeleteTargets       = `DELETE FROM policy_target WHERE target = ?`
 	CountTargets        = `SELECT count(*) FROM policy_target WHERE policy = ?`
 	CountAttached       = `SELECT count(*) FROM policy_target WHERE target = ? AND policy <> ?`
+	SelectAttachedTexts = `SELECT t.policy, COALESCE(p.version, 0), COALESCE(v.document, '') FROM policy_target t LEFT JOIN policy p ON p.name = t.policy LEFT JOIN policy_version v ON v.policy = p.name AND v.version = p.version WHERE t.target = ? ORDER BY t.policy`
 	SelectAttached      = `SELECT policy FROM policy_target WHERE target = ? AND policy > ? ORDER BY policy LIMIT ?`
 	SelectTargets       = `SELECT target FROM policy_target WHERE policy = ? AND target > ? ORDER BY target LIMIT ?`
 	InsertPrincipal     = `INSERT INTO principal_thing(principal, thing, exclusive) VALUES(?, ?, ?) ON CONFLICT(principal, thing) DO UPDATE SET exclusive = excluded.exclusive`
