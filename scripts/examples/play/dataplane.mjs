@@ -7,7 +7,6 @@ const ask = async (command, input) => {
   const { payload, ...output } = await client.send(new iot[`${command}Command`](input));
   return payload ? JSON.parse(new TextDecoder().decode(payload)) : output;
 };
-const text = (bytes) => new TextDecoder().decode(bytes);
 const key = ({ thing, shadow }) => ({ thingName: thing, shadowName: shadow || undefined });
 
 serve({
@@ -18,6 +17,7 @@ serve({
   publish: ({ topic, payload, retain, user }) => ask('Publish', { topic, payload, retain, qos: 1, userProperties: user && JSON.stringify(user) }),
   async retained({ topic }) {
     const { payload } = await client.send(new iot.GetRetainedMessageCommand({ topic }));
-    return { results: [text(payload)] };
+    return { results: [new TextDecoder().decode(payload)] };
   },
+  async disconnect({ id }) { await client.send(new iot.DeleteConnectionCommand({ clientId: id })); },
 });
