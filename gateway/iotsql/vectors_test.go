@@ -82,40 +82,15 @@ func loadVectors(t testing.TB) []vector {
 	return all
 }
 
-// notYet is the list of vectors that are known to fail; it only shrinks.
-func notYet(t testing.TB) map[string]bool {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", "not-yet.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	listed := make(map[string]bool)
-	for _, line := range strings.Split(string(text), "\n") {
-		if line = strings.TrimSpace(line); line != "" {
-			listed[line] = true
-		}
-	}
-	return listed
-}
-
-// TestVectors_AllButTheListedPass runs every vector in-process; the test acts
-// as a rule with one republish action.
-func TestVectors_AllButTheListedPass(t *testing.T) {
-	listed := notYet(t)
+// TestVectors_AllPass runs every vector in-process; the test acts as a rule
+// with one republish action.
+func TestVectors_AllPass(t *testing.T) {
 	for _, v := range loadVectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
-			err := runVector(&v)
-			switch {
-			case err != nil && !listed[v.Name]:
+			if err := runVector(&v); err != nil {
 				t.Errorf("%s\npayload %s\n%v", v.SQL, v.payload(), err)
-			case err == nil && listed[v.Name]:
-				t.Errorf("passes, but is listed in testdata/not-yet.txt: take it off the list")
 			}
 		})
-		delete(listed, v.Name)
-	}
-	for name := range listed {
-		t.Errorf("testdata/not-yet.txt lists %q, which is no vector", name)
 	}
 }
 

@@ -1,9 +1,6 @@
 package value
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // Index is where the members of a text's objects stand: the text is walked
 // over once, whoever asks for whatever afterwards. Objects inside arrays are not
@@ -51,10 +48,14 @@ func (x *Index) members(s *scanner, depth int) bool {
 	}
 	for {
 		i, start := len(x.nodes), s.at
-		if s.peek() != '"' || !s.skipString() {
+		if s.peek() != '"' {
 			return false
 		}
-		x.nodes = append(x.nodes, node{key: int32(start + 1), keyEnd: int32(s.at - 1), escaped: strings.IndexByte(s.text[start:s.at], '\\') >= 0})
+		escaped, ok := s.skipText()
+		if !ok {
+			return false
+		}
+		x.nodes = append(x.nodes, node{key: int32(start + 1), keyEnd: int32(s.at - 1), escaped: escaped})
 		s.space()
 		if !s.take(':') {
 			return false

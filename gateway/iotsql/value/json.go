@@ -133,22 +133,43 @@ func (s *scanner) word(w string) bool {
 }
 
 func (s *scanner) skipString() bool {
-	for i := s.at + 1; i < len(s.text); i++ {
-		switch c := s.text[i]; {
-		case c == '"':
-			s.at = i + 1
-			return true
-		case c < ' ':
-			return false
-		case c == '\\':
-			width := escapeWidth(s.text[i:])
-			if width == 0 {
-				return false
-			}
-			i += width - 1
-		}
+	_, ok := s.skipText()
+	return ok
+}
+
+// plain are the bytes that say nothing inside a string.
+var plain = plainBytes()
+
+func plainBytes() (t [256]bool) {
+	for c := range t {
+		t[c] = c >= ' ' && c != '"' && c != '\\'
 	}
-	return false
+	return t
+}
+
+// skipText moves over a string and tells whether it holds an escape.
+func (s *scanner) skipText() (escaped, ok bool) {
+	text := s.text
+	for i := s.at + 1; i < len(text); i++ {
+		c := text[i]
+		if plain[c] {
+			continue
+		}
+		if c == '"' {
+			s.at = i + 1
+			return escaped, true
+		}
+		width := 0
+		if c == '\\' {
+			width = escapeWidth(text[i:])
+		}
+		if width == 0 {
+			return escaped, false
+		}
+		escaped = true
+		i += width - 1
+	}
+	return escaped, false
 }
 
 // escapeWidth is the length of the escape at the start of s, 0 for a bad one.
