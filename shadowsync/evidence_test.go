@@ -68,3 +68,33 @@ func TestStep_ANewerLocalValueIsNotRemovedByADoubt(t *testing.T) {
 		t.Errorf("%d conflicts, base %s; want the newer value on its way", b.state.Conflicts, b.state.Record.Base)
 	}
 }
+
+// An upstream under a new name is the old one when its document goes on from
+// what both sides had; else nothing is known, and nothing is removed.
+func TestStep_AnUpstreamThatMovedIsRecognised(t *testing.T) {
+	for name, c := range map[string]struct {
+		upstream string
+		version  int64
+		rebased  bool
+	}{
+		"moved as it was":                 {`{"reported":{"a":1,"b":1}}`, 5, false},
+		"moved, and changed meanwhile":    {`{"reported":{"a":1}}`, 9, false},
+		"another, which knows it not":     {``, 0, true},
+		"another, with an older document": {`{"reported":{"a":1,"b":1}}`, 2, true},
+		"another, with nothing in common": {`{"reported":{"z":7}}`, 9, true},
+	} {
+		b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"reported":{"a":1,"b":1}}`)})
+		b.state.Record.Upstream = "old.example:8883"
+		b.give(Online{}, Turn{})
+		b.give(b.upstream(c.upstream, c.version))
+		b.give(b.local(`{"reported":{"a":1,"b":1}}`, 3))
+		if b.has(Count{Rebased}) != c.rebased {
+			t.Errorf("%s: rebased %v, want %v", name, !c.rebased, c.rebased)
+		}
+		for _, e := range b.effects {
+			if commit, down := e.(Commit); c.rebased && down && commit.Delete {
+				t.Errorf("%s: the local document is deleted for it", name)
+			}
+		}
+	}
+}

@@ -214,7 +214,7 @@ func (s *step) got(a Answer) {
 func (s *step) judge() {
 	p, u := s.Record.Push, s.Upstream
 	switch {
-	case s.Record.Upstream != s.policy.Upstream: // somebody else's document
+	case !s.recognise(): // somebody else's document
 	case p.Delete && u.Exists && s.traced():
 	case p.Delete:
 		if !u.Exists || u.Version != p.Version && !anyLeft(p.Changes, u.State) {

@@ -177,7 +177,7 @@ func (s *step) read(local Doc) {
 // rebase forgets what was common when upstream is not what it was: versions
 // went back without a delete, or it is another broker (2.2).
 func (s *step) rebase() {
-	other := s.Record.Upstream != s.policy.Upstream
+	other := !s.recognise()
 	back := s.Record.Both && s.Upstream.Exists && s.Upstream.Version < s.Record.Cloud
 	if !other && !back {
 		return
@@ -186,6 +186,22 @@ func (s *step) rebase() {
 		s.count(Rebased)
 	}
 	s.Record = Record{Upstream: s.policy.Upstream}
+}
+
+// recognise reports whether upstream is the one that the record speaks of. A new
+// address alone does not make it another: one whose document goes on from the
+// last common version, and still has something of the last common state, is the
+// old one that moved.
+func (s *step) recognise() bool {
+	r, u := &s.Record, s.Upstream
+	if r.Upstream == s.policy.Upstream {
+		return true
+	}
+	if !r.Both || !u.Exists || u.Version < r.Cloud || !shows(diff(doc.Value{}, r.Base), u.State, false) {
+		return false
+	}
+	r.Upstream = s.policy.Upstream
+	return true
 }
 
 func (s *step) plan() {
