@@ -55,7 +55,7 @@ type OutputReport struct {
 // Refused says why a wish is not reality.
 type Refused struct {
 	// Why is min_on, min_off, max_on, interlock, require, fault, on_loss,
-	// missing, old or invalid.
+	// missing, old, expired or invalid.
 	Why string
 	// Until is when the reason ends by itself; zero when it does not.
 	Until time.Time
@@ -71,4 +71,7 @@ type Wish struct {
 	// Invalid marks a wish that is no boolean: it is refused, the wish before
 	// it stands.
 	Invalid bool
+	// Expires is when the wish must not be executed any more if it was not by
+	// then (FL-011); zero for never.
+	Expires time.Time
 }

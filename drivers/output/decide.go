@@ -28,6 +28,7 @@ const (
 	whyMinOff      = "min_off"
 	whyOld         = "old"
 	whyInvalid     = "invalid"
+	whyExpired     = "expired"
 	whyMissing     = "missing"
 )
 
@@ -76,8 +77,9 @@ type Part struct {
 
 	HasWish, Wish bool
 	WishCause     string
-	Rejected      string // whyOld or whyInvalid: the last wish never counted
-	Spent         bool   // max_on is over; only a wish for off ends this
+	Rejected      string        // whyOld, whyInvalid or whyExpired: the last wish does not count
+	Expires       time.Duration // when a wish that is not reality ends; 0: never
+	Spent         bool          // max_on is over; only a wish for off ends this
 	Alive         time.Duration
 	Lost          bool
 	Refused       Refusal
@@ -117,8 +119,9 @@ type Event struct {
 	// Part is the index of the output; ignored by Tick and Stopped.
 	Part         int
 	On           bool
-	Cause        string // of a wish
-	Old, Invalid bool   // of a wish: from before the start; no boolean
+	Cause        string        // of a wish
+	Old, Invalid bool          // of a wish: from before the start; no boolean
+	Expires      time.Duration // of a wish; 0: never
 	Failed       bool
 	Guard        GuardState
 	// Since is when the level began, for Opened.
@@ -202,11 +205,15 @@ func (p *Part) wish(c Settings, e Event, now time.Duration) {
 	case e.Old && !c.ApplyOld && c.OnStart != modeRestore:
 		p.Rejected = whyOld
 		return
+	case e.Expires != 0 && now >= e.Expires:
+		p.Rejected = whyExpired
+		return
 	}
 	if !e.On {
 		p.Spent = false
 	}
 	p.HasWish, p.Wish, p.WishCause, p.Rejected = true, e.On, e.Cause, ""
+	p.Expires = e.Expires
 	p.Alive, p.Lost, p.NotConfirmed = now, false, false
 }
 
@@ -229,6 +236,9 @@ func (p *Part) age(c Settings, now time.Duration) {
 	if p.BadLine && now >= p.RetryAt && c.OnFault.level(p.On) == p.On {
 		p.BadLine = false
 	}
+	if p.Expires != 0 && now >= p.Expires {
+		p.expire()
+	}
 	if c.LossAfter > 0 && !p.Stopping && now-p.Alive >= c.LossAfter {
 		p.Lost = true
 	}
@@ -240,6 +250,14 @@ func (p *Part) age(c Settings, now time.Duration) {
 	}
 	if p.ConfirmBy > 0 && now >= p.ConfirmBy {
 		p.ConfirmBy, p.NotConfirmed = 0, true
+	}
+}
+
+// expire ends a wish that never became reality; one that did stands.
+func (p *Part) expire() {
+	p.Expires = 0
+	if p.HasWish && (!p.Ready || p.Wish != p.On) {
+		p.HasWish, p.Rejected = false, whyExpired
 	}
 }
 
@@ -365,7 +383,7 @@ func interlocked(cfg []Settings, st State, i int, now time.Duration) Refusal {
 
 // deadline is when the part has to be looked at again, 0 for never.
 func deadline(c Settings, p Part, now time.Duration) time.Duration {
-	next := sooner(p.Blocked, p.ConfirmBy)
+	next := sooner(sooner(p.Blocked, p.ConfirmBy), p.Expires)
 	if c.MaxOn > 0 && p.On && !p.Spent {
 		next = sooner(next, p.Since+c.MaxOn)
 	}

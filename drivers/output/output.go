@@ -283,7 +283,7 @@ func (r *run) due() {
 
 func (r *run) take(m message) {
 	if m.wish != nil {
-		r.feed(Event{Kind: Wished, Part: r.o.index[m.wish.Part], On: m.wish.On, Cause: m.wish.Cause, Old: m.wish.Old, Invalid: m.wish.Invalid})
+		r.feed(Event{Kind: Wished, Part: r.o.index[m.wish.Part], On: m.wish.On, Cause: m.wish.Cause, Old: m.wish.Old, Invalid: m.wish.Invalid, Expires: r.expiry(*m.wish)})
 		return
 	}
 	if m.faulty != nil {
@@ -304,6 +304,14 @@ func (r *run) take(m message) {
 			r.feed(Event{Kind: Followed, Part: i, On: v != 0})
 		}
 	}
+}
+
+// expiry is when a wish ends, by the clock that never steps; 0 for never.
+func (r *run) expiry(w drivers.Wish) time.Duration {
+	if w.Expires.IsZero() {
+		return 0
+	}
+	return max(r.o.clk.Up()+w.Expires.Sub(r.o.clk.Now()), 1)
 }
 
 // feed puts an event through the machine and does what it says, including what

@@ -205,7 +205,7 @@ func TestDelta_FindsWishesUnderTheKeyAndInTheSection(t *testing.T) {
 		{"nobody", `{"on":true}`, "[]"},
 	} {
 		got := pumpAndFan(t).Delta(iot.ShadowKey{Thing: iot.ThingName(c.thing)}, []byte(c.state))
-		if fmt.Sprint(got) != c.want {
+		if printed(got) != c.want {
 			t.Errorf("%s %s: got %v, want %s", c.thing, c.state, got, c.want)
 		}
 	}
@@ -231,7 +231,7 @@ func TestDelta_AValueIsTakenOnceAndOldOnesAreOld(t *testing.T) {
 		{true, t0.Unix() + 4, "[]"},
 	}
 	for i, s := range steps {
-		if got := tab.Delta(key, doc(s.on, s.stamp)); fmt.Sprint(got) != s.want {
+		if got := tab.Delta(key, doc(s.on, s.stamp)); printed(got) != s.want {
 			t.Errorf("step %d: got %v, want %s", i, got, s.want)
 		}
 	}
@@ -251,7 +251,7 @@ func TestCurrent_WishesAreOldUnlessTheirMetadataSaysOtherwise(t *testing.T) {
 		{[]byte(`{"pump":{"on":true}}`), "[{pump true desired true false}]"},
 		{[]byte(`{"state":{},"version":1}`), "[]"},
 	} {
-		if got := pumpAndFan(t).Current(key, c.document); fmt.Sprint(got) != c.want {
+		if got := pumpAndFan(t).Current(key, c.document); printed(got) != c.want {
 			t.Errorf("%s: got %v, want %s", c.document, got, c.want)
 		}
 	}

@@ -3,6 +3,7 @@ package binding
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/tidehold/tidehold/drivers"
@@ -79,11 +80,17 @@ func (t *Table) wishes(key iot.ShadowKey, desired map[string]json.RawMessage, me
 		if !there || string(value) == "null" {
 			continue
 		}
-		stamp := stampOf(metadata, path)
-		if !b.fresh(value, stamp) {
+		stamp, expires := stampOf(metadata, path), section["expires"]
+		if until := stampOf(metadata, append(path[:len(path)-1:len(path)-1], "expires")); until < stamp {
+			expires = nil // it belongs to an earlier wish
+		} else {
+			stamp = until
+		}
+		if !b.fresh(slices.Concat(value, expires), stamp) {
 			continue
 		}
 		w := parseWish(b.Name, value, "desired")
+		expire(&w, expires)
 		w.Old = old && stamp == 0 || stamp > 0 && time.Unix(stamp, 0).Before(t.start.Truncate(time.Second))
 		wishes = append(wishes, w)
 	}
@@ -126,7 +133,21 @@ func parseWish(part string, value json.RawMessage, cause string) drivers.Wish {
 	return w
 }
 
-// Command reads a command for an output, `{"on":true}` on cmd/THING/OUTPUT.
+// expire gives a wish the end that it carries: seconds since 1970. An end that is
+// no number makes the wish invalid: what was meant to end must not last.
+func expire(w *drivers.Wish, expires json.RawMessage) {
+	if len(expires) == 0 || string(expires) == "null" {
+		return
+	}
+	var seconds float64
+	if json.Unmarshal(expires, &seconds) != nil {
+		w.Invalid = true
+		return
+	}
+	w.Expires = time.UnixMilli(int64(seconds * 1000))
+}
+
+// Command reads a command for an output, `{"on":true}`, with `expires` if it ends, on cmd/THING/OUTPUT.
 // False: no such output.
 func (t *Table) Command(thing iot.ThingName, output string, payload []byte) (drivers.Wish, bool) {
 	b := t.parts[output]
@@ -134,12 +155,15 @@ func (t *Table) Command(thing iot.ThingName, output string, payload []byte) (dri
 		return drivers.Wish{}, false
 	}
 	var command struct {
-		On json.RawMessage `json:"on"`
+		On      json.RawMessage `json:"on"`
+		Expires json.RawMessage `json:"expires"`
 	}
 	if json.Unmarshal(payload, &command) != nil || command.On == nil {
 		return drivers.Wish{Part: output, Cause: "command", Invalid: true}, true
 	}
-	return parseWish(output, command.On, "command"), true
+	w := parseWish(output, command.On, "command")
+	expire(&w, command.Expires)
+	return w, true
 }
 
 // Drive reads what a rule wants of an output: command is on, off, or empty for
