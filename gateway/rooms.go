@@ -129,7 +129,7 @@ func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error 
 		DataPlane:    string(g.cfg.HTTP.DataPlane),
 		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: admit(r.provision)}),
 	}, httpapi.Services{
-		Shadows: r.shadows, Uplinks: o, Sim: o, Publisher: h, Broker: connections{r.broker}, Operator: o, Rules: ruleDesk{r.rules}, Keys: k,
+		Shadows: shadowDesk{r.shadows, g.env.Clock}, Uplinks: o, Sim: o, Publisher: h, Broker: connections{r.broker}, Operator: o, Rules: ruleDesk{r.rules}, Keys: k,
 		Control: r.control, Root: r.keeper.RootPEM, Clock: g.env.Clock, IDs: g.ids,
 		Console: console.Handler(), Metrics: g.metrics.Handler(),
 	}, g.metrics, g.log)

@@ -20,7 +20,8 @@ type api struct {
 	asked     bool
 }
 
-// call answers a request with a JSON value, raw JSON (json.RawMessage) or an error.
+// call answers a request with a JSON value, raw JSON (json.RawMessage), a stream
+// or an error.
 type call func(a api, r *http.Request) (any, error)
 
 // operation is one route: the policy action and resource it needs, and what it does.
@@ -42,6 +43,8 @@ func (s *Server) admin() []operation {
 		{"GET /tidehold/v1/rules", "tidehold:Read", everything, s.value(s.services.Operator.Rules)},
 		{"GET /tidehold/v1/sync", "tidehold:Read", everything, s.value(s.services.Operator.SyncStatus)},
 		{"GET /tidehold/v1/sync/conflicts", "tidehold:Read", everything, s.conflicts},
+		{"GET /tidehold/v1/shadows/{thing}/history", "iot:GetThingShadow", thingOf, s.shadowHistory},
+		{"GET /tidehold/v1/shadows/{thing}/watch", "iot:GetThingShadow", thingOf, s.watchShadow},
 		{"GET /tidehold/v1/uplinks", "tidehold:Read", everything, s.uplinks},
 		{"POST /tidehold/v1/uplinks/{verb}", "tidehold:Write", everything, s.moveUplink},
 		{"GET /tidehold/v1/sim/{part}", "tidehold:Read", everything, s.simGet},
@@ -165,6 +168,10 @@ func answer(w http.ResponseWriter, r *http.Request, do call, a api) {
 	value, err := do(a, r)
 	if err != nil {
 		writeError(w, err)
+		return
+	}
+	if lines, is := value.(stream); is {
+		lines.send(w)
 		return
 	}
 	body, raw := value.(json.RawMessage)

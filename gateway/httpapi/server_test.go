@@ -64,6 +64,17 @@ func (h *house) List(_ context.Context, _ iot.ThingName, token string, size int)
 	return nil, "", nil
 }
 
+func (h *house) History(_ context.Context, key iot.ShadowKey) (any, error) {
+	return []string{key.String()}, nil
+}
+
+func (h *house) Follow(_ context.Context, key iot.ShadowKey, write func([]byte) error) error {
+	if err := write([]byte(`{"version":1}`)); err != nil {
+		return err
+	}
+	return iot.Errorf(iot.Throttled, "behind")
+}
+
 func (h *house) UplinkStatus() []UplinkStatus {
 	return []UplinkStatus{{Name: "cloud", State: "online"}}
 }

@@ -20,6 +20,11 @@ type Shadows interface {
 	// List gives one page of the named shadows of a thing, sorted, and the
 	// token of the next page, empty at the end.
 	List(ctx context.Context, thing iot.ThingName, token string, size int) ([]iot.ShadowName, string, error)
+	// History gives the last changes of a shadow, the newest first.
+	History(ctx context.Context, key iot.ShadowKey) (any, error)
+	// Follow writes the shadow as it is and after every change, as JSON, until
+	// ctx ends or write fails.
+	Follow(ctx context.Context, key iot.ShadowKey, write func(document []byte) error) error
 }
 
 // UplinkStatus is one line of `tidehold uplink status` (contract section 3).

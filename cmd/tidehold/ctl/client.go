@@ -4,6 +4,7 @@
 package ctl
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -132,7 +133,7 @@ func (c *client) askWith(ctx context.Context, method, path string, body []byte, 
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%w at socket %s: %v (is `tidehold run` or `tidehold demo` running? --socket names another)", errUnreachable, c.socket, errors.Unwrap(err))
+		return nil, c.unreachable(err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
@@ -145,6 +146,10 @@ func (c *client) askWith(ctx context.Context, method, path string, body []byte, 
 	return answer, nil
 }
 
+func (c *client) unreachable(err error) error {
+	return fmt.Errorf("%w at socket %s: %v (is `tidehold run` or `tidehold demo` running? --socket names another)", errUnreachable, c.socket, errors.Unwrap(err))
+}
+
 func refusal(status int, body []byte) error {
 	var text struct{ Message string }
 	if json.Unmarshal(body, &text) != nil || text.Message == "" {
@@ -155,4 +160,40 @@ func refusal(status int, body []byte) error {
 		413: iot.TooLarge, 415: iot.UnsupportedMedia, 429: iot.Throttled, 503: iot.Unavailable,
 	}
 	return iot.Errorf(codes[status], "%s", text.Message)
+}
+
+// lineBytesMax is the longest line of a stream.
+const lineBytesMax = 1 << 20
+
+// follow reads a stream line by line until it ends, ctx does (nil), or each
+// fails.
+func (c *client) follow(ctx context.Context, path string, each func(line []byte) error) error {
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://gateway"+path, nil)
+	if err != nil {
+		return err
+	}
+	endless := http.Client{Transport: c.http.Transport}
+	resp, err := endless.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 400 {
+		answer, err := io.ReadAll(io.LimitReader(resp.Body, lineBytesMax))
+		if err != nil {
+			return fmt.Errorf("read the answer of the gateway: %w", err)
+		}
+		return refusal(resp.StatusCode, answer)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, lineBytesMax)
+	for lines.Scan() {
+		if err := each(lines.Bytes()); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return lines.Err()
 }

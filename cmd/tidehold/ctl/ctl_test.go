@@ -118,6 +118,7 @@ func TestVerbs_AskTheRightPath(t *testing.T) {
 		{[]string{"shadow", "set", "t", `{"desired":{}}`}, `POST /things/t/shadow {"state":{"desired":{}}}`},
 		{[]string{"shadow", "delete", "t"}, "DELETE /things/t/shadow"},
 		{[]string{"shadow", "list", "t"}, "GET /api/things/shadow/ListNamedShadowsForThing/t?pageSize=100"},
+		{[]string{"shadow", "watch", "a:b", "--name", "s"}, "GET /tidehold/v1/shadows/a:b/watch?name=s"},
 		{[]string{"uplink", "cut", "cloud"}, "POST /tidehold/v1/uplinks/cut?name=cloud"},
 		{[]string{"uplink", "restore"}, "POST /tidehold/v1/uplinks/restore"},
 		{[]string{"uplink", "status"}, "GET /tidehold/v1/uplinks"},
@@ -152,5 +153,33 @@ func TestVerbs_AskTheRightPath(t *testing.T) {
 	}
 	if out, err := tidehold("uplink", "status", "-o", "name", "--socket", socket); err != nil || out != "cloud\n" {
 		t.Errorf("names: %q, %v", out, err)
+	}
+}
+
+func TestShadowWatch_ShowsDocumentsUntilTheGatewayEndsIt(t *testing.T) {
+	document := `{"state":{"desired":{"n":9007199254740993}},"version":4,"timestamp":1,"changedBy":{"source":"dev/app"}}`
+	socket := gateway(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "%s\n{\"version\":5,\"deleted\":true,\"changedBy\":{}}\n{\"error\":\"fell behind\"}\n", document)
+	})
+	out, err := tidehold("shadow", "watch", "t", "--socket", socket, "-o", "json")
+	if want := document + "\n" + `{"version":5,"deleted":true,"changedBy":{}}` + "\n"; out != want || ExitCode(err) != ExitFailed || !strings.Contains(err.Error(), "fell behind") {
+		t.Errorf("json: %q, %v", out, err)
+	}
+	out, _ = tidehold("shadow", "watch", "t", "--socket", socket)
+	if !strings.Contains(out, `version 4  dev/app  {"desired":{"n":9007199254740993}}`) || !strings.Contains(out, "version 5  -  deleted") {
+		t.Errorf("table:\n%s", out)
+	}
+}
+
+func TestShadowHistory_NamesWhoAndWhat(t *testing.T) {
+	socket := gateway(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `[{"version":3,"timestamp":1,"deleted":true,"changedBy":{"source":"sys/sync","uplink":"cloud"}},{"version":2,"timestamp":1,"changedBy":{"principal":"local"}},
+			{"version":1,"timestamp":1,"changedBy":{"source":"dev/app"},"state":{"desired":{"n":1.0}}}]`)
+	})
+	out, err := tidehold("shadow", "history", "t", "--socket", socket)
+	for _, want := range []string{"cloud       deleted", "local       (too long to keep)", `dev/app     {"desired":{"n":1.0}}`} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v, want %q in\n%s", err, want, out)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package ctl
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -79,58 +78,6 @@ func (o *options) status() *cobra.Command {
 		}
 		return nil
 	})
-}
-
-func (o *options) shadow() *cobra.Command {
-	var name string
-	path := func(thing string) string {
-		p := "/things/" + url.PathEscape(thing) + "/shadow"
-		if name != "" {
-			p += "?name=" + url.QueryEscape(name)
-		}
-		return p
-	}
-	cmd := group("shadow", "Shadow documents of things",
-		verb("get THING", "Show a shadow", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd, "GET", path(args[0]), nil, nil)
-		}),
-		verb("set THING JSON", "Update a shadow: a request document, its `state` alone, or - for standard input", cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
-			body, err := requestDocument(cmd.InOrStdin(), args[1])
-			if err != nil {
-				return err
-			}
-			return o.run(cmd, "POST", path(args[0]), body, nil)
-		}),
-		verb("delete THING", "Delete a shadow", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd, "DELETE", path(args[0]), nil, nil)
-		}),
-		verb("list THING", "List the named shadows of a thing", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd, "GET", "/api/things/shadow/ListNamedShadowsForThing/"+url.PathEscape(args[0])+"?pageSize=100", nil, drawShadowNames)
-		}))
-	cmd.PersistentFlags().StringVar(&name, "name", "", "name of the shadow (default: the classic one)")
-	return cmd
-}
-
-// requestDocument wraps a bare state into a request document. The text is not
-// re-encoded: numbers keep their digits.
-func requestDocument(in io.Reader, text string) ([]byte, error) {
-	body := []byte(text)
-	if text == "-" {
-		var err error
-		if body, err = io.ReadAll(in); err != nil {
-			return nil, err
-		}
-	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
-		return nil, UsageError{fmt.Errorf("shadow set: %q is no JSON object: %w", text, err)}
-	}
-	_, desired := members["desired"]
-	_, reported := members["reported"]
-	if _, whole := members["state"]; whole || !desired && !reported {
-		return body, nil
-	}
-	return slices.Concat([]byte(`{"state":`), bytes.TrimSpace(body), []byte(`}`)), nil
 }
 
 func (o *options) uplink() *cobra.Command {
@@ -278,17 +225,6 @@ func drawSpool(w io.Writer, body []byte) error {
 			}
 		}
 		row(w, cells...)
-	}
-	return nil
-}
-
-func drawShadowNames(w io.Writer, body []byte) error {
-	var page struct{ Results []string }
-	if err := json.Unmarshal(body, &page); err != nil {
-		return err
-	}
-	for _, name := range page.Results {
-		row(w, name)
 	}
 	return nil
 }
