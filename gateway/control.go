@@ -16,7 +16,7 @@ import (
 // newControl builds AWS's control plane over the registry and the rules.
 func (g *Gateway) newControl(r *rooms, k keys) *control.Handler {
 	return control.New(control.Config{
-		Scope: g.scope(), Endpoint: g.cfg.Gateway.Endpoint, Registry: r.registry, Allow: operatorOr{k}, Rules: ruleBook{r.rules}, Provision: r.provision, IDs: g.ids,
+		Scope: g.scope(), Endpoint: g.cfg.Gateway.Endpoint, Registry: r.registry, Allow: operatorOr{k}, Rules: ruleBook{r.rules}, Provision: r.provision, Connectivity: r.presence.Of, IDs: g.ids,
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/config"
 	"github.com/tidehold/tidehold/gateway/messages"
 	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/presence"
 	"github.com/tidehold/tidehold/gateway/registry"
 	"github.com/tidehold/tidehold/gateway/rules"
 	"github.com/tidehold/tidehold/gateway/session"
@@ -74,7 +75,7 @@ func (g *Gateway) openIn(ctx context.Context, dir string) (*files, error) {
 	}
 	f := &files{dir: dir}
 	var err error
-	if f.state, err = g.open(ctx, dir, "state.db", shadow.Schema(), registry.Schema(), rules.Schema(), memorySchema(), session.StateSchema(), dispute.Schema()); err != nil {
+	if f.state, err = g.open(ctx, dir, "state.db", shadow.Schema(), registry.Schema(), rules.Schema(), memorySchema(), session.StateSchema(), dispute.Schema(), presence.Schema()); err != nil {
 		return nil, err
 	}
 	var opened messages.Opened

@@ -89,7 +89,7 @@ func (g *Gateway) stages() []stage {
 	r := g.rooms
 	stages := []stage{
 		{name: "services", stop: 3 * time.Second, rooms: []runner{
-			{"spool", r.spool.Run}, {"sessions", r.sessions.Run}, {"functions", r.functions.Run}, {"rules", r.rules.Run}, {"pki", r.keeper.Run}, {"provision", r.provision.Run},
+			{"spool", r.spool.Run}, {"sessions", r.sessions.Run}, {"functions", r.functions.Run}, {"rules", r.rules.Run}, {"presence", r.presence.Run}, {"pki", r.keeper.Run}, {"provision", r.provision.Run},
 		}},
 		{name: "edges", stop: 6 * time.Second, ready: g.ready, rooms: []runner{
 			{"broker", r.broker.Run}, {"http", r.http.Run}, {"health", r.health.run},

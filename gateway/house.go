@@ -12,6 +12,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/presence"
 	"github.com/tidehold/tidehold/gateway/provision"
 	"github.com/tidehold/tidehold/gateway/rules"
 	"github.com/tidehold/tidehold/gateway/shadow"
@@ -29,6 +30,7 @@ type house struct {
 	spool     *telemetry.Spool
 	provision *provision.Service
 	binding   *binding.Binding
+	presence  *presence.Board
 	clock     clock.Clock
 	log       *slog.Logger
 
@@ -93,6 +95,9 @@ func (h *house) acceptReserved(m iot.Message, r topic.Reserved, done func(error)
 	case r.Kind == topic.ShadowAnswer && r.Answer == topic.Delta:
 		h.deliver(m, done)
 		h.binding.Delta(r.Key, m.Payload)
+	case r.Kind == topic.LifecycleEvent:
+		h.presence.Hear(m)
+		h.deliver(m, done)
 	default:
 		// A will to a shadow topic is heard by subscribers, not by the shadow
 		// service (shadow.md section 1); the rest is the house's own speech.

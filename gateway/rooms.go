@@ -14,6 +14,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/messages"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/pki/local"
+	"github.com/tidehold/tidehold/gateway/presence"
 	"github.com/tidehold/tidehold/gateway/provision"
 	"github.com/tidehold/tidehold/gateway/registry"
 	"github.com/tidehold/tidehold/gateway/rules"
@@ -39,6 +40,7 @@ type rooms struct {
 	// handover gives connections of the data plane from a listener that serves
 	// several protocols.
 	handover  *wire.Handover
+	presence  *presence.Board
 	broker    *broker.Broker
 	uplinks   []*uplinkRoom
 	conflicts *dispute.Journal
@@ -51,7 +53,7 @@ type rooms struct {
 // build makes every room, in the order in which they need each other, and
 // opens the sockets. Nothing runs yet.
 func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
-	r := &rooms{files: f, handover: wire.NewHandover(nil)}
+	r := &rooms{files: f, handover: wire.NewHandover(nil), presence: presence.New(f.state, g.metrics, g.log)}
 	h := &house{clock: g.env.Clock, log: g.log, volatile: f.volatile,
 		lost: g.metrics.Counter("house_lost_total", "Messages of the house's own rooms that could not be stored.")}
 	mem := memory{f.state}
@@ -105,7 +107,10 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 		return nil, err
 	}
 	r.registry.Watch(func(registry.Change) { door.sweep(r.broker) })
-	h.broker, h.shadows, h.rules, h.spool, h.provision = r.broker, r.shadows, r.rules, r.spool, r.provision
+	if err := r.presence.Load(ctx); err != nil {
+		return nil, err
+	}
+	h.broker, h.shadows, h.rules, h.spool, h.provision, h.presence = r.broker, r.shadows, r.rules, r.spool, r.provision, r.presence
 	if r.drivers, err = g.newHardware(h, mem); err != nil {
 		return nil, err
 	}

@@ -160,3 +160,23 @@ func TestShadow_WatchAndHistoryNameTheDevice(t *testing.T) {
 		}
 	}
 }
+
+func TestThing_ShowsWhoIsOnlineAlsoAfterARestart(t *testing.T) {
+	s := newSite(t, "gw", "things: [{name: pump}]\n")
+	s.start()
+	device := gwtest.Connect(t, s.at(), "pump", gwtest.ClientOptions{})
+	wide := func(want string) {
+		t.Helper()
+		gwtest.Eventually(t, want, func() bool { return strings.Contains(s.do("thing", "list", "-o", "wide"), want) })
+	}
+	wide("online since ")
+	if json := s.do("thing", "get", "pump", "-o", "json"); !strings.Contains(json, `"connected": true`) || !strings.Contains(json, "sessionIdentifier") {
+		t.Errorf("get: %s", json)
+	}
+	device.Close()
+	wide("(CLIENT_INITIATED_DISCONNECT)")
+	s.stop()
+	s.start()
+	defer s.stop()
+	wide("(CLIENT_INITIATED_DISCONNECT)")
+}

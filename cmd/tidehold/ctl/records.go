@@ -100,7 +100,15 @@ func cell(member string, value any) string {
 		if strings.HasSuffix(member, "Date") {
 			return time.UnixMilli(int64(v * 1000)).Local().Format(time.DateTime)
 		}
-	case map[string]any, []any:
+	case map[string]any:
+		if member == "connectivity" {
+			return connectivity(v)
+		}
+		text, err := json.Marshal(v)
+		if err == nil {
+			return string(text)
+		}
+	case []any:
 		text, err := json.Marshal(v)
 		if err == nil {
 			return string(text)

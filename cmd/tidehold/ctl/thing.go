@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -46,7 +47,24 @@ func (o *options) thing() *cobra.Command {
 
 func (o *options) drawThings() table {
 	return o.columns(column{"THING", "thingName", false}, column{"TYPE", "thingTypeName", false}, column{"ATTRIBUTES", "attributes", false},
-		column{"VERSION", "version", true}, column{"ARN", "thingArn", true})
+		column{"VERSION", "version", true}, column{"ARN", "thingArn", true}, column{"CONNECTIVITY", "connectivity", true})
+}
+
+// connectivity words whether a device is there, and since when it is or is not.
+func connectivity(state map[string]any) string {
+	at, _ := state["timestamp"].(float64)
+	word, when := "last seen ", time.UnixMilli(int64(at)).Local().Format(time.DateTime)
+	if state["connected"] == true {
+		word = "online since "
+	}
+	text := word + when
+	if reason, gone := state["disconnectReason"]; gone {
+		text += fmt.Sprintf(" (%v)", reason)
+	}
+	if session, known := state["sessionIdentifier"]; known {
+		text += fmt.Sprintf(", session %v", session)
+	}
+	return text
 }
 
 func (o *options) thingList() *cobra.Command {

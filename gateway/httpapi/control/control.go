@@ -23,6 +23,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/presence"
 	"github.com/tidehold/tidehold/gateway/registry"
 )
 
@@ -78,7 +79,10 @@ type Config struct {
 	// Rules and Provision may be nil: their operations are Unavailable then.
 	Rules     Rules
 	Provision Provisioner
-	IDs       *ids.Source
+	// Connectivity tells whether the client with the name of a thing is
+	// connected, false when it was never seen; nil knows nobody.
+	Connectivity func(iot.ClientID) (presence.State, bool)
+	IDs          *ids.Source
 }
 
 // Handler answers the control plane.

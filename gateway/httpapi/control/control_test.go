@@ -44,11 +44,12 @@ func (a *allower) Allow(_ iot.Principal, action, resource string) error {
 }
 
 type house struct {
-	t      testing.TB
-	url    string
-	allow  *allower
-	reg    *registry.Registry
-	server *httptest.Server
+	t       testing.TB
+	url     string
+	allow   *allower
+	reg     *registry.Registry
+	server  *httptest.Server
+	handler *Handler
 }
 
 func build(t testing.TB) *house {
@@ -67,10 +68,10 @@ func build(t testing.TB) *house {
 		t.Fatal(err)
 	}
 	h := &house{t: t, allow: &allower{}, reg: reg}
-	handler := New(Config{Scope: policy.Scope{Region: "us-east-1", Account: "000000000000"}, Endpoint: "gw.local", Registry: reg, Allow: h.allow, IDs: src})
+	h.handler = New(Config{Scope: policy.Scope{Region: "us-east-1", Account: "000000000000"}, Endpoint: "gw.local", Registry: reg, Allow: h.allow, IDs: src})
 	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		handler.Handle(w, r, iot.Principal{Kind: iot.AccessKeyKind, ID: "AKIA"}, body)
+		h.handler.Handle(w, r, iot.Principal{Kind: iot.AccessKeyKind, ID: "AKIA"}, body)
 	}))
 	h.url = h.server.URL
 	t.Cleanup(func() { h.server.Close(); db.Close() })

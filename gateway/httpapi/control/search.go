@@ -2,9 +2,11 @@ package control
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/presence"
 	"github.com/tidehold/tidehold/gateway/registry"
 )
 
@@ -86,9 +88,9 @@ func parseSearch(text string) (terms []term, err error) {
 		field, value, found := strings.Cut(strings.TrimSpace(part), ":")
 		value = strings.Trim(value, `"`)
 		bare, prefix := strings.CutSuffix(value, "*")
-		known := slices.Contains([]string{"thingName", "thingTypeName", "thingGroupNames", "thingId"}, field) || strings.HasPrefix(field, "attributes.")
+		known := slices.Contains([]string{"thingName", "thingTypeName", "thingGroupNames", "thingId", "connectivity.connected"}, field) || strings.HasPrefix(field, "attributes.")
 		if !found || !known || value == "" || strings.ContainsAny(bare, " ()[]<>*?\"") {
-			return nil, iot.Errorf(iot.InvalidQuery, "%.100q: this gateway searches for thingName, thingTypeName, thingGroupNames, thingId and attributes.NAME, each FIELD:VALUE or FIELD:PREFIX*, joined by AND", part)
+			return nil, iot.Errorf(iot.InvalidQuery, "%.100q: this gateway searches for thingName, thingTypeName, thingGroupNames, thingId, connectivity.connected and attributes.NAME, each FIELD:VALUE or FIELD:PREFIX*, joined by AND", part)
 		}
 		terms = append(terms, term{field, bare, prefix})
 	}
@@ -103,7 +105,7 @@ func (t term) fits(text string) bool {
 }
 
 // matches tells whether a thing in its groups meets all terms.
-func matches(terms []term, t registry.Thing, groups []string) bool {
+func (c *call) matches(terms []term, t registry.Thing, groups []string) bool {
 	for _, one := range terms {
 		met := false
 		switch one.field {
@@ -115,6 +117,9 @@ func matches(terms []term, t registry.Thing, groups []string) bool {
 			met = one.fits(t.ID)
 		case "thingGroupNames":
 			met = slices.ContainsFunc(groups, one.fits)
+		case "connectivity.connected":
+			state, seen := c.connectivity(t.Name).(presence.State)
+			met = one.fits(strconv.FormatBool(seen && state.Connected))
 		default:
 			value, has := t.Attributes[strings.TrimPrefix(one.field, "attributes.")]
 			met = has && one.fits(value)
@@ -174,12 +179,12 @@ func (c *call) search(terms []term, after string, limit int) (found []answer, er
 			if err != nil && iot.CodeOf(err) != iot.NotFound {
 				return nil, err
 			}
-			if !matches(terms, t, groups) {
+			if !c.matches(terms, t, groups) {
 				continue
 			}
 			found = append(found, compact(answer{
 				"thingName": t.Name, "thingId": t.ID, "thingTypeName": orNil(t.Type), "attributes": t.Attributes,
-				"thingGroupNames": slices.Concat([]string{}, groups),
+				"thingGroupNames": slices.Concat([]string{}, groups), "connectivity": c.connectivity(t.Name),
 			}))
 			if len(found) == limit {
 				return found, nil

@@ -61,7 +61,21 @@ func thingItem(c *call, t registry.Thing) answer {
 	return compact(answer{
 		"thingName": t.Name, "thingArn": c.arn("thing/" + string(t.Name)), "thingTypeName": orNil(t.Type),
 		"attributes": attributes, "version": t.Version, "tideholdReadOnly": orFalse(t.Static),
+		"connectivity": c.connectivity(t.Name),
 	})
+}
+
+// connectivity is that of the client with the name of a thing, as AWS's fleet
+// index has it; nil for one that was never seen.
+func (c *call) connectivity(name iot.ThingName) any {
+	if c.h.cfg.Connectivity == nil {
+		return nil
+	}
+	state, seen := c.h.cfg.Connectivity(iot.ClientID(name))
+	if !seen {
+		return nil
+	}
+	return state
 }
 
 // compact leaves nil members out of an item of a list.

@@ -1,0 +1,224 @@
+// Package presence knows of every client whether it is connected and when it
+// was last seen, as the lifecycle events tell it (shadow.md section 11).
+//
+// Order: events of one client are taken in the order of Hear; the end of a
+// connection that has been replaced changes nothing. Durability: what changed
+// is written every flushEvery and when Run ends, so a crash may lose that much;
+// after a restart nobody is connected until an event says so. Limits: clientsMax
+// clients, then whoever has been away longest is forgotten. Blocking: Hear and
+// Of never block on the disk.
+package presence
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/metrics"
+	"github.com/tidehold/tidehold/gateway/store"
+)
+
+const (
+	// clientsMax is how many clients are remembered.
+	clientsMax = 20_000
+	// flushEvery is how long a change may be in memory alone: a flash card is
+	// written once for all that came and went meanwhile.
+	flushEvery = time.Minute
+	// events is the tree of topics that tell of coming and going.
+	events = "$aws/events/presence/"
+	// unknown is AWS's word for an end that nobody saw.
+	unknown = "UNKNOWN"
+)
+
+// State is the connectivity of a client, with the members of AWS's fleet index
+// and some of ours.
+type State struct {
+	Connected bool `json:"connected"`
+	// At is when the client connected, or was last seen: ms.
+	At int64 `json:"timestamp"`
+	// Reason is why it went; empty while it is connected.
+	Reason string `json:"disconnectReason,omitempty"`
+	// Session is that of the last connection.
+	Session string `json:"sessionIdentifier,omitempty"`
+	IP      string `json:"ipAddress,omitempty"`
+}
+
+// Board is what is known of all clients. Safe for concurrent use.
+type Board struct {
+	db  *store.DB
+	log *slog.Logger
+
+	mu    sync.Mutex
+	known map[iot.ClientID]State
+	dirty map[iot.ClientID]bool // changed since the last flush, or forgotten
+}
+
+// Schema is this room's table in state.db.
+func Schema() store.Schema {
+	return store.Schema{Room: "presence", Steps: []string{`
+CREATE TABLE presence(
+	client TEXT PRIMARY KEY,
+	connected INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+	reason TEXT NOT NULL, session TEXT NOT NULL, ip TEXT NOT NULL) STRICT, WITHOUT ROWID;`}}
+}
+
+// New makes a board over db, which was opened with Schema. It has seen nobody
+// before Load.
+func New(db *store.DB, m *metrics.Registry, log *slog.Logger) *Board {
+	b := &Board{db: db, log: log, known: make(map[iot.ClientID]State), dirty: make(map[iot.ClientID]bool)}
+	m.GaugeFunc("presence_clients", "clients whose presence is remembered", func() float64 {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return float64(len(b.known))
+	})
+	m.GaugeFunc("presence_clients_max", "limit of presence_clients, then whoever is away longest is forgotten", func() float64 { return clientsMax })
+	return b
+}
+
+// Load reads who was seen before the restart. Whoever was connected is not any
+// more, and nobody saw why.
+func (b *Board) Load(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := b.db.Read(ctx, func(tx *store.Tx) error {
+		return tx.Query("SELECT client, connected, at_ms, reason, session, ip FROM presence", nil, func(scan store.Scan) error {
+			var id string
+			var s State
+			if err := scan(&id, &s.Connected, &s.At, &s.Reason, &s.Session, &s.IP); err != nil {
+				return err
+			}
+			if s.Connected {
+				s.Connected, s.Reason = false, unknown
+			}
+			b.known[iot.ClientID(id)] = s
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("load the presence of clients: %w", err)
+	}
+	return nil
+}
+
+// Hear takes a lifecycle event; other messages are ignored.
+func (b *Board) Hear(m iot.Message) {
+	if !strings.HasPrefix(m.Topic, events) {
+		return
+	}
+	var e struct {
+		ClientID                                                  iot.ClientID
+		Timestamp                                                 int64
+		EventType, SessionIdentifier, IPAddress, DisconnectReason string
+	}
+	if json.Unmarshal(m.Payload, &e) != nil {
+		return // only the broker speaks here; its tests see to the form
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch was := b.known[e.ClientID]; e.EventType {
+	case "connected":
+		b.set(e.ClientID, State{Connected: true, At: e.Timestamp, Session: e.SessionIdentifier, IP: e.IPAddress})
+	case "disconnected":
+		if was.Session == e.SessionIdentifier {
+			b.set(e.ClientID, State{At: e.Timestamp, Reason: e.DisconnectReason, Session: was.Session, IP: was.IP})
+		}
+	}
+}
+
+// set books a state, with mu held.
+func (b *Board) set(id iot.ClientID, s State) {
+	if _, known := b.known[id]; !known && len(b.known) >= clientsMax {
+		b.forget()
+	}
+	b.known[id], b.dirty[id] = s, true
+}
+
+// forget drops whoever has been away longest, or connected longest when all
+// are here.
+func (b *Board) forget() {
+	var oldest iot.ClientID
+	var least State
+	first := true
+	for id, s := range b.known {
+		if first || !s.Connected && least.Connected || s.Connected == least.Connected && s.At < least.At {
+			oldest, least, first = id, s, false
+		}
+	}
+	delete(b.known, oldest)
+	b.dirty[oldest] = true
+}
+
+// Of gives the state of a client; false: it was never seen.
+func (b *Board) Of(id iot.ClientID) (State, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, known := b.known[id]
+	return s, known
+}
+
+// Run writes what changed, every flushEvery and once more when ctx ends. A
+// write that fails is logged and tried again with the next.
+func (b *Board) Run(ctx context.Context) error {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b.flush(ctx)
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			b.flush(last)
+			return nil
+		}
+	}
+}
+
+func (b *Board) flush(ctx context.Context) {
+	b.mu.Lock()
+	changed := make(map[iot.ClientID]*State, len(b.dirty))
+	for id := range b.dirty {
+		changed[id] = nil
+		if s, known := b.known[id]; known {
+			changed[id] = &s
+		}
+	}
+	clear(b.dirty)
+	b.mu.Unlock()
+	if len(changed) == 0 {
+		return
+	}
+	err := b.db.Write(ctx, "presence", func(tx *store.Tx) error { return write(tx, changed) })
+	if err == nil {
+		return
+	}
+	b.log.Warn("the presence of clients was not stored", "err", err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id := range changed {
+		b.dirty[id] = true
+	}
+}
+
+func write(tx *store.Tx, changed map[iot.ClientID]*State) error {
+	for id, s := range changed {
+		sql, args := "DELETE FROM presence WHERE client=?", []any{string(id)}
+		if s != nil {
+			connected := 0
+			if s.Connected {
+				connected = 1
+			}
+			sql = "INSERT OR REPLACE INTO presence(client, connected, at_ms, reason, session, ip) VALUES(?, ?, ?, ?, ?, ?)"
+			args = []any{string(id), connected, s.At, s.Reason, s.Session, s.IP}
+		}
+		if _, err := tx.Exec(sql, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
