@@ -19,9 +19,20 @@ const (
 	shadowWindow = 2 * shadowThings
 )
 
-// shadow pipelines updates of many things through MQTT and counts what was
-// accepted, which means durable.
-func (b *bench) shadow(ctx context.Context) (err error) {
+// shadow measures the shadow service through MQTT: how many durable updates it
+// takes, how long one waits among others, and how it starts with many.
+func (b *bench) shadow(ctx context.Context) error {
+	for _, cell := range []func(context.Context) error{b.shadowUpdates, b.shadowWaits, b.shadowMany} {
+		if err := cell(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shadowUpdates pipelines updates of many things and counts what was accepted,
+// which means durable.
+func (b *bench) shadowUpdates(ctx context.Context) (err error) {
 	t, cell := (*target)(nil), "update/200/1024"
 	if b.cfg.CommitDelay > 0 && b.cfg.Against == "" {
 		cell += "/" + b.cfg.CommitDelay.String()
