@@ -39,7 +39,7 @@ func TestRecords_PagesAreJoinedInEveryForm(t *testing.T) {
 	for form, want := range map[string]string{
 		"name":  "a\nb\n",
 		"table": "THING  TYPE  ATTRIBUTES\na      -     -\nb      -     {\"k\":\"v\"}\n",
-		"wide":  "THING  TYPE  ATTRIBUTES  VERSION  ARN\na      -     -           1        arn:a\nb      -     {\"k\":\"v\"}   2        arn:b\n",
+		"wide":  "THING  TYPE  ATTRIBUTES  VERSION  ARN    CONNECTIVITY\na      -     -           1        arn:a  -\nb      -     {\"k\":\"v\"}   2        arn:b  -\n",
 		"yaml":  "- thingName: a\n  version: 1\n  thingArn: arn:a\n- thingName: b\n  attributes:\n    k: v\n  version: 2\n  thingArn: arn:b\n",
 	} {
 		if out, err := tidehold("thing", "list", "-o", form, "--socket", socket); err != nil || out != want {
