@@ -21,6 +21,7 @@ import (
 	"strconv"
 
 	"github.com/tidehold/tidehold/gateway/iotsql/schedule"
+	"github.com/tidehold/tidehold/gateway/iotsql/sift"
 	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 	"github.com/tidehold/tidehold/gateway/topic"
@@ -58,6 +59,7 @@ type Statement struct {
 
 	sets     []set
 	where    eval // nil: always
+	sieve    *sift.Sieve
 	selected selection
 
 	// What a State needs.
@@ -126,6 +128,9 @@ func (s *Statement) compile(c *compiler, sets []syntax.Assignment, q *syntax.Que
 	var err error
 	if s.where, err = c.optional(q.Where); err != nil {
 		return err
+	}
+	if c.external == 0 { // a call in SET may have an effect
+		s.sieve = sift.Of(q.Where, c.dialect.Modern)
 	}
 	c.region = inSelect
 	if s.selected, err = c.selection(q); err != nil {
@@ -241,6 +246,9 @@ func (s *Statement) Eval(ctx *Context) (Output, error) {
 		return s.evalOnce(ctx)
 	}
 	sc := ctx.begin(s)
+	if s.sieve != nil && sc.doc.sifts() && s.sieve.Rejects(sc.doc.text) {
+		return Output{}, nil
+	}
 	for i := range s.sets {
 		sc.vars = append(sc.vars, s.sets[i].eval(sc))
 	}
