@@ -97,8 +97,7 @@ func (g *Gateway) syncConfig(cfg config.Uplink, u *uplinkRoom) shadowsync.Config
 		Uplink: cfg.Name, Gateway: string(g.cfg.Gateway.ID), Upstream: fmt.Sprintf("%s:%d", cfg.Endpoint.Host, cfg.Endpoint.Port),
 		For: which.For, Exact: which.Exact(), MaxPerSecond: cfg.Shadows.MaxPerSecond,
 		// One filter for all things where the far side allows it.
-		Wide:  cfg.Profile.Name == profile.Tidehold && slices.ContainsFunc(cfg.Shadows.Things, wildcard),
-		Renew: func() { u.link.Reconnect(errors.New("a new shadow needs a subscription")) },
+		Wide: cfg.Profile.Name == profile.Tidehold && slices.ContainsFunc(cfg.Shadows.Things, wildcard),
 	}
 }
 
@@ -189,8 +188,8 @@ func (s syncLink) Publish(name string, payload []byte, done func(error)) {
 }
 
 // Subscribe takes what comes down under filter.
-func (s syncLink) Subscribe(filter topic.Filter, take func(iot.Message, func())) {
-	s.link.Subscribe(string(filter), 1, take)
+func (s syncLink) Subscribe(filter topic.Filter, take func(iot.Message, func()), standing func()) {
+	s.link.Extend(string(filter), 1, take, standing)
 }
 
 // plainLink is the uplink as sync with a plain broker needs it.

@@ -154,7 +154,6 @@ func (o *owner) advance() {
 			o.happen(t, Tick{})
 		}
 	}
-	o.renew(now)
 	for len(o.line) > 0 && o.active < o.turns() && !now.Before(o.pace.Open()) {
 		t := o.line[0]
 		o.line = o.line[1:]

@@ -15,9 +15,6 @@ import (
 	"github.com/tidehold/tidehold/shadowsync/pace"
 )
 
-// renewEvery is the least time between two calls of Config.Renew.
-const renewEvery = time.Minute
-
 // tracked is one shadow in the hands of the owner.
 type tracked struct {
 	key    iot.ShadowKey
@@ -51,8 +48,6 @@ type owner struct {
 	online  bool
 	seq     uint64
 	order   uint64
-	stale   bool // the connection lacks a filter
-	renewed time.Time
 	moved   time.Time // when anything last happened
 }
 
@@ -177,9 +172,6 @@ func (o *owner) watch(now time.Time) {
 // sleep is how long nothing has to be done.
 func (o *owner) sleep() time.Duration {
 	now, wait := o.clk.Now(), time.Hour
-	if o.stale {
-		wait = o.renewed.Add(renewEvery).Sub(now)
-	}
 	if o.online && o.status.Waiting() {
 		wait = min(wait, o.moved.Add(stuckAfter).Sub(now))
 	}
@@ -234,7 +226,7 @@ func (o *owner) open() {
 func (o *owner) everybody(e Event) {
 	_, o.online = e.(Online)
 	if o.online {
-		o.pace, o.offset, o.stale = o.pace.Reset(), o.offset.Connect(), false
+		o.pace, o.offset = o.pace.Reset(), o.offset.Connect()
 		o.moved = o.clk.Now()
 	} else {
 		o.outbox = nil
@@ -283,6 +275,11 @@ func (o *owner) give(t *tracked, l letter) {
 	case loadedRecord:
 		o.load(t, e)
 		return
+	case standing:
+		if t.deaf {
+			o.hears(t)
+		}
+		return
 	case Failed:
 		o.figures.disk.Inc(o.cfg.Uplink)
 	}
@@ -317,17 +314,19 @@ func (o *owner) track(key iot.ShadowKey) *tracked {
 	t := &tracked{key: key, policy: policy, order: o.order, at: -1}
 	o.shadows[key] = t
 	o.readRecord(t)
-	if o.subscribe(key.Thing) && o.online && o.cfg.Renew != nil {
-		t.deaf, o.stale = true, true
-	}
+	t.deaf = o.subscribe(key) && o.online
 	return t
 }
 
-// renew asks for a connection that has the filters added since.
-func (o *owner) renew(now time.Time) {
-	if o.stale && o.online && now.Sub(o.renewed) >= renewEvery {
-		o.renewed, o.stale = now, false
-		o.cfg.Renew()
+// standing: the filter of the shadow stands on the connection that lives.
+type standing struct{}
+
+func (standing) event() {}
+
+// hears begins with a shadow whose answers can be heard from now on.
+func (o *owner) hears(t *tracked) {
+	if t.deaf = false; o.online && t.loaded {
+		o.happen(t, Online{})
 	}
 }
 

@@ -55,10 +55,6 @@ type Config struct {
 	// Journal is told of every conflict that is decided, and of the writer
 	// upstream when it is known. It must not block.
 	Journal func(key iot.ShadowKey, c Conflict, writer string)
-	// Renew is called, at most once a minute, when a filter was added that the
-	// connection does not have yet: it should connect again. The shadows that
-	// need the filter wait for it. nil means that Subscribe works at once.
-	Renew func()
 }
 
 // Link is the connection to upstream as sync needs it.
@@ -68,8 +64,9 @@ type Link interface {
 	// that it never will.
 	Publish(topic string, payload []byte, done func(error))
 	// Subscribe makes take receive what comes under filter; upstream gets its
-	// acknowledgement after ack.
-	Subscribe(filter topic.Filter, take func(m iot.Message, ack func()))
+	// acknowledgement after ack. standing is called when the filter stands on the
+	// present connection; without one it goes out with the next.
+	Subscribe(filter topic.Filter, take func(m iot.Message, ack func()), standing func())
 }
 
 // Syncer keeps the shadows of one uplink in sync. Safe for concurrent use.
@@ -154,10 +151,10 @@ func (s *Syncer) Prepare(ctx context.Context) error {
 	all := s.prepared
 	s.mu.Unlock()
 	if s.cfg.Wide {
-		s.subscribe("") // one filter for all, also while there is no shadow yet
+		s.subscribe(iot.ShadowKey{}) // one filter for all, also while there is no shadow yet
 	}
 	for _, one := range all {
-		s.subscribe(one.key.Thing)
+		s.subscribe(one.key)
 	}
 	return nil
 }
@@ -170,15 +167,16 @@ func (s *Syncer) filterOf(thing iot.ThingName) topic.Filter {
 	return topic.Filter(topic.ShadowPrefix(iot.ShadowKey{Thing: thing}) + "/#")
 }
 
-// subscribe reports whether the filter of thing is a new one.
-func (s *Syncer) subscribe(thing iot.ThingName) bool {
-	filter := s.filterOf(thing)
+// subscribe reports whether the filter of a shadow is a new one; the shadow is
+// told when it stands.
+func (s *Syncer) subscribe(key iot.ShadowKey) bool {
+	filter := s.filterOf(key.Thing)
 	s.mu.Lock()
 	known := s.filters[filter]
 	s.filters[filter] = true
 	s.mu.Unlock()
 	if !known {
-		s.link.Subscribe(filter, s.take)
+		s.link.Subscribe(filter, s.take, func() { s.mail.post(letter{key: key, event: standing{}}) })
 	}
 	return !known
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,7 +85,7 @@ func (l *Link) open(ctx, life context.Context, running *sync.WaitGroup) (*epoch,
 	e.out = newOutbox(l.cfg.PendingMax, func(n int) { l.figures.pending.Set(float64(n), l.cfg.Name) })
 	context.AfterFunc(life, func() { e.wire.fail(context.Cause(life)) })
 	l.mu.Lock()
-	e.subs = append(e.subs, l.subs...)
+	e.subs, l.additions = append(e.subs, l.subs...), nil
 	l.mu.Unlock()
 	l.step(event{kind: evOpened})
 	present, err := e.connect(attempt)
@@ -164,28 +165,59 @@ func (e *epoch) serve(ctx context.Context, sessionPresent bool) event {
 	l.step(event{kind: evAccepted})
 	e.running.Go(e.send)
 	e.running.Go(e.acknowledge)
-	if loss := e.subscribe(ctx); loss.err != nil {
+	refused, loss := e.subscribe(ctx, e.subs)
+	l.complain(refused)
+	if loss.err != nil {
 		return loss
 	}
 	l.step(event{kind: evSubscribed})
 	e.resume(sessionPresent)
 	l.step(event{kind: evResumed})
-	select {
-	case <-e.wire.dead:
-		return e.judge()
-	case <-ctx.Done():
-		e.farewell()
-		return event{kind: evLost, err: errStopped}
+	for {
+		select {
+		case <-e.wire.dead:
+			return e.judge()
+		case <-l.added:
+			if loss := e.extend(ctx); loss.err != nil {
+				return loss
+			}
+		case <-ctx.Done():
+			e.farewell()
+			return event{kind: evLost, err: errStopped}
+		}
 	}
 }
 
-// subscribe sends every filter, in as many SUBSCRIBEs as the profile asks for.
-func (e *epoch) subscribe(ctx context.Context) event {
-	l, size := e.link, e.link.profile.MaxFilters
+// extend subscribes to what was added since the epoch began.
+func (e *epoch) extend(ctx context.Context) event {
+	l := e.link
+	l.mu.Lock()
+	additions := l.additions
+	l.additions = nil
+	var subs []subscription
+	for _, a := range additions {
+		subs = append(subs, a.subscription)
+	}
+	e.subs = append(e.subs, subs...)
+	l.mu.Unlock()
+	refused, loss := e.subscribe(ctx, subs)
+	if len(refused) > 0 {
+		l.complain(refused)
+	}
+	for _, a := range additions {
+		if loss.err == nil && !slices.Contains(refused, a.filter) {
+			a.standing()
+		}
+	}
+	return loss
+}
+
+// subscribe sends filters, in as many SUBSCRIBEs as the profile asks for.
+func (e *epoch) subscribe(ctx context.Context, subs []subscription) (refused []string, loss event) {
+	size := e.link.profile.MaxFilters
 	if size == 0 {
 		size = filtersMax
 	}
-	var refused []string
 	batch := make(map[string]byte)
 	flush := func() event {
 		if len(batch) == 0 {
@@ -196,17 +228,16 @@ func (e *epoch) subscribe(ctx context.Context) event {
 		clear(batch)
 		return loss
 	}
-	for _, s := range e.subs {
+	for _, s := range subs {
 		if _, known := batch[s.filter]; !known && len(batch) == size {
 			if loss := flush(); loss.err != nil {
-				return loss
+				return refused, loss
 			}
 		}
 		batch[s.filter] = max(batch[s.filter], s.qos)
 	}
-	loss := flush()
-	l.complain(refused)
-	return loss
+	loss = flush()
+	return refused, loss
 }
 
 func (e *epoch) subscribeBatch(ctx context.Context, batch map[string]byte) (refused []string, loss event) {

@@ -92,7 +92,10 @@ func (e *epoch) takers(name string) []func(iot.Message, func()) {
 		}
 	}
 	var takes []func(iot.Message, func())
-	for _, s := range e.subs {
+	e.link.mu.Lock()
+	subs := e.subs // only grows
+	e.link.mu.Unlock()
+	for _, s := range subs {
 		if topic.Match(s.match, topic.Name(name)) {
 			takes = append(takes, s.take)
 		}

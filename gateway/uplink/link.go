@@ -34,6 +34,7 @@ type Link struct {
 	figures *Figures
 	log     *slog.Logger
 	wake    chan struct{} // a nudge for the waiting Run
+	added   chan struct{} // a nudge for the epoch: there are additions
 	inbound chan delivery // set while Run runs
 
 	order sync.Mutex // one change of state at a time, told in order
@@ -46,6 +47,7 @@ type Link struct {
 	complaint error                   // what is wrong although it is online
 	throttled time.Duration           // monotonic start of the state
 	subs      []subscription
+	additions []addition // to subs, for the connection that lives
 	onOnline  []func(sessionPresent bool, epoch uint64)
 	onOffline []func(error)
 	onState   []func(Status)
@@ -59,7 +61,7 @@ type Link struct {
 func (l *Link) Profile() profile.Profile { return l.profile }
 
 // Subscribe makes take receive what comes down under filter, at QoS 0 or 1.
-// Call it before Run; filters go out on every connect (a later one on the next).
+// Call it before Run, later use Extend; filters go out on every connect.
 // take runs on one goroutine for the whole link and should not block: while it
 // does, nothing else comes down. ack may be called once from anywhere, later
 // too, and never blocks; the upstream gets its PUBACK after it, in the order of
@@ -70,6 +72,23 @@ func (l *Link) Subscribe(filter string, qos byte, take func(m iot.Message, ack f
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.subs = append(l.subs, subscription{filter: filter, match: topic.Filter(bare(filter)), qos: min(qos, 1), take: take})
+}
+
+// Extend is Subscribe for a link that may run: on a connection that lives the
+// filter goes out at once, and standing is called when upstream has granted it;
+// else it goes out with the next connect, of which OnOnline tells. standing must
+// not block.
+func (l *Link) Extend(filter string, qos byte, take func(m iot.Message, ack func()), standing func()) {
+	l.Subscribe(filter, qos, take)
+	l.mu.Lock()
+	if l.running {
+		l.additions = append(l.additions, addition{l.subs[len(l.subs)-1], standing})
+	}
+	l.mu.Unlock()
+	select {
+	case l.added <- struct{}{}:
+	default:
+	}
 }
 
 // bare is a filter without its $share/<group>/.

@@ -118,6 +118,12 @@ type Status struct {
 	Error   string    `json:"error"`
 }
 
+// addition is a subscription made on a link that runs.
+type addition struct {
+	subscription
+	standing func()
+}
+
 // subscription is one filter and who takes its messages.
 type subscription struct {
 	filter string // as sent
@@ -154,7 +160,7 @@ func New(cfg Config, clk clock.Clock, src *ids.Source, m *metrics.Registry, log 
 	}
 	l := &Link{
 		cfg: cfg, profile: kind, clk: clk, src: src, figures: cfg.Figures, log: log.With("uplink", cfg.Name),
-		machine: newMachine(cfg.ReconnectMax, clk.Now()), wake: make(chan struct{}, 1), statusEpoch: cfg.LastEpoch,
+		machine: newMachine(cfg.ReconnectMax, clk.Now()), wake: make(chan struct{}, 1), added: make(chan struct{}, 1), statusEpoch: cfg.LastEpoch,
 	}
 	return l, nil
 }
