@@ -50,11 +50,8 @@ func (o operator) Rules() any { return o.g.rooms.rules.Book() }
 func (o operator) SyncStatus() any {
 	all := make(map[string]any)
 	for _, u := range o.g.rooms.uplinks {
-		switch {
-		case u.syncer != nil:
-			all[u.name] = u.syncer.Status()
-		case u.carrier != nil:
-			all[u.name] = u.carrier.Status()
+		if shadows, synced := u.shadows(); synced {
+			all[u.name] = shadows
 		}
 	}
 	return all
@@ -146,7 +143,14 @@ func (g *Gateway) Live() error {
 func (o operator) UplinkStatus() (all []httpapi.UplinkStatus) {
 	for _, u := range o.g.rooms.uplinks {
 		s := u.link.Status()
-		all = append(all, httpapi.UplinkStatus{Name: s.Name, Profile: s.Profile, State: string(s.State), Since: s.Since, Error: s.Error})
+		one := httpapi.UplinkStatus{Name: s.Name, Profile: s.Profile, State: string(s.State), Since: s.Since, Error: s.Error}
+		if shadows, synced := u.shadows(); synced {
+			one.Shadows = make(map[string]int)
+			for _, shadow := range shadows {
+				one.Shadows[shadow.State]++
+			}
+		}
+		all = append(all, one)
 	}
 	return all
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/tidehold/tidehold/shadowsync"
 	"github.com/tidehold/tidehold/shadowsync/dispute"
 	"github.com/tidehold/tidehold/shadowsync/plain"
+	"github.com/tidehold/tidehold/shadowsync/status"
 )
 
 // uplinkRoom is one upstream: its link, the drain of the spool, the sync of
@@ -201,6 +202,18 @@ func (u *uplinkRoom) signals() (online, offline <-chan struct{}) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.online, u.offline
+}
+
+// shadows tells how the shadows of the uplink do, in either mode of sync; false
+// when none is synced.
+func (u *uplinkRoom) shadows() ([]status.Shadow, bool) {
+	switch {
+	case u.syncer != nil:
+		return u.syncer.Status(), true
+	case u.carrier != nil:
+		return u.carrier.Status(), true
+	}
+	return nil, false
 }
 
 func (u *uplinkRoom) runners() []runner {

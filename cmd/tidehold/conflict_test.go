@@ -114,6 +114,7 @@ func TestSync_ConflictsAreWonAsConfiguredAndWrittenDown(t *testing.T) {
 	}
 	w.checkJournal()
 	w.checkWrites()
+	w.checkSeen()
 	t.Logf("%d edits, %d conflicts", w.edits, len(w.conflicts))
 	w.edge.stop()
 	w.cloud.stop()
@@ -224,6 +225,44 @@ func (w *contest) checkJournal() {
 	}
 	if len(told) > len(w.conflicts) {
 		w.t.Errorf("the journal has %d conflicts, want %d", len(told), len(w.conflicts))
+	}
+}
+
+// checkSeen reads from outside how the shadows do.
+func (w *contest) checkSeen() {
+	w.t.Helper()
+	gwtest.Eventually(w.t, "every shadow is told as synced", func() bool {
+		var all map[string][]struct {
+			State     string
+			Conflicts int
+			Winner    string
+			Age       float64 `json:"age_s"`
+		}
+		if err := json.Unmarshal([]byte(w.edge.do("sync", "list", "-o", "json")), &all); err != nil {
+			w.t.Fatal(err)
+		}
+		for _, s := range all["up"] {
+			if s.State != "synced" || s.Conflicts > 0 && s.Winner == "" {
+				return false
+			}
+		}
+		return len(all["up"]) == len(w.want)
+	})
+	var links []struct{ Shadows map[string]int }
+	if err := json.Unmarshal([]byte(w.edge.do("uplink", "status", "-o", "json")), &links); err != nil {
+		w.t.Fatal(err)
+	}
+	if len(links) != 1 || links[0].Shadows["synced"] == 0 {
+		w.t.Errorf("uplink status shows no synced shadow: %+v", links)
+	}
+	var status struct {
+		Components map[string]struct{ State string }
+	}
+	if err := json.Unmarshal([]byte(w.edge.do("status", "-o", "json")), &status); err != nil {
+		w.t.Fatal(err)
+	}
+	if got := status.Components["sync/up"].State; got != "ok" {
+		w.t.Errorf("health of sync/up is %q", got)
 	}
 }
 

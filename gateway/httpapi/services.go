@@ -34,6 +34,8 @@ type UplinkStatus struct {
 	State   string    `json:"state"`
 	Since   time.Time `json:"since"`
 	Error   string    `json:"error,omitempty"`
+	// Shadows counts the synced shadows by state.
+	Shadows map[string]int `json:"shadows,omitempty"`
 }
 
 // Uplinks are the links to the upstream brokers.
