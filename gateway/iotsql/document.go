@@ -1,7 +1,6 @@
 package iotsql
 
 import (
-	"strings"
 	"unsafe"
 
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
@@ -44,14 +43,9 @@ func (d *Document) sifts() bool { d.asked = min(d.asked+1, 4); return d.asked < 
 func (d *Document) json() bool {
 	if !d.looked {
 		d.looked = true
-		d.isJSON = startsCollection(d.text) && d.index.Scan(d.text)
+		d.isJSON = value.StartsCollection(d.text) && d.index.Scan(d.text)
 	}
 	return d.isJSON
-}
-
-func startsCollection(text string) bool {
-	text = strings.TrimLeft(text, " \t\r\n")
-	return text != "" && (text[0] == '{' || text[0] == '[')
 }
 
 // find is the member at the end of path, Undefined when there is none.

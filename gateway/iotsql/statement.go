@@ -260,6 +260,11 @@ func (s *Statement) Eval(ctx *Context) (Output, error) {
 	return s.selected.output(sc)
 }
 
+// Rejects reports, without reading it as JSON, that s gives nothing for payload.
+func (s *Statement) Rejects(payload []byte) bool {
+	return s.sieve != nil && !s.Remembers() && s.sieve.Rejects(NewDocument(payload).text)
+}
+
 // evalOnce runs s in a State of its own and gives what the message fires.
 func (s *Statement) evalOnce(ctx *Context) (out Output, err error) {
 	s.NewState().Handle(ctx, func(o Output, e error) { out, err = o, e })

@@ -112,6 +112,7 @@ type Engine struct {
 	agenda *agenda.Agenda[*runner]
 	saver  *saver
 	recent recent
+	sifted atomic.Bool // misses were counted that the evaluator has not seen
 
 	// life is held for reading by who starts a goroutine.
 	life    sync.RWMutex
@@ -211,6 +212,8 @@ func (e *Engine) Handle(m iot.Message) {
 	}
 	if matched > 1 {
 		only = nil // the evaluator looks itself
+	} else if only.sift(&m) {
+		return
 	}
 	e.accept(&m, only)
 }

@@ -183,3 +183,29 @@ func TestFunction_RealProcessEndToEnd(t *testing.T) {
 	h.until("the failure is told", func() bool { return len(h.said("err")) == 1 })
 	h.stop()
 }
+
+// A message that is sifted in passing is counted, traced and remembered like one
+// that was evaluated.
+func TestSift_CountsLikeAnEvaluation(t *testing.T) {
+	h := newHouse(t, Config{Rules: []Rule{rule("r", "SELECT t FROM 'dt/+' WHERE t > 30", to("hot"))}}).start()
+	for _, payload := range []string{`{"t":29}`, `{"t":31}`, `{"t":"\u0032"}`, `{"u":1}`} {
+		h.engine.Handle(say("dt/a", payload))
+	}
+	h.until("the rule has seen all", func() bool {
+		s, err := h.engine.Status("r")
+		return err == nil && s.Evaluated == 4 && s.Hits == 1 && s.Misses == 3
+	})
+	if trace, err := h.engine.Trace("r"); err != nil || len(trace) != 4 {
+		t.Errorf("traced %d, %v", len(trace), err)
+	}
+	if recent := h.engine.Recent("dt/+"); len(recent) != 1 {
+		t.Errorf("remembered %d", len(recent))
+	}
+	h.until("one fires", func() bool { return len(h.said("hot")) == 1 })
+	h.stop()
+	recorder := httptest.NewRecorder()
+	h.metrics.Handler().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+	if !strings.Contains(recorder.Body.String(), `tidehold_rule_misses_total{rule="r"} 3`) {
+		t.Error("the metrics have not heard of the misses")
+	}
+}

@@ -20,6 +20,12 @@ func Valid(text string) bool {
 	return s.skip(0) && s.end()
 }
 
+// StartsCollection reports whether text begins as an object or an array does.
+func StartsCollection(text string) bool {
+	text = strings.TrimLeft(text, " \t\r\n")
+	return text != "" && (text[0] == '{' || text[0] == '[')
+}
+
 // Parse reads text as Valid describes; of repeated keys the last one wins. For
 // whole see Number.
 func Parse(text string, whole bool) (Value, bool) {
