@@ -5,7 +5,7 @@
 //
 // Handle never waits: a message joins the intake (IntakeMax, IntakeBytes; full,
 // the oldest goes and is counted), unless a look at its bytes shows that the only
-rule it concerns gives nothing. One goroutine evaluates all rules, in the
+// rule it concerns gives nothing. One goroutine evaluates all rules, in the
 // order in which messages came, and scans each payload once however many rules
 // look at it. A result joins its rule's queue (QueueMax, QueueBytes; full, the
 // oldest goes, is counted, and the error action is told at most once a second).
