@@ -23,13 +23,12 @@ func (c connections) Remove(id iot.ClientID, r httpapi.Removal) bool {
 	return c.Broker.Remove(id, broker.Removal(r))
 }
 
-// CheckTopic reports why nobody outside may publish to a topic.
-func (c connections) CheckTopic(name string) error {
-	legal, err := topic.ParseName(name)
-	if err != nil {
+// CheckPublish reports why nobody outside may publish m.
+func (c connections) CheckPublish(m iot.Message) error {
+	if _, err := topic.ParseName(m.Topic); err != nil {
 		return err
 	}
-	return c.Broker.CheckTopic(legal)
+	return c.Broker.CheckPublish(m)
 }
 
 // shadowDesk is the shadow service as the HTTP API sees it.

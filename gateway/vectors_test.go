@@ -300,3 +300,66 @@ func TestDataPlane_RetainedAndConnectionsAreTheBrokers(t *testing.T) {
 		}
 	}
 }
+
+// A full store refuses what is to be retained as AWS throttles it, and counts
+// it; what is there may still be replaced and removed.
+func TestDataPlane_AFullStoreOfRetainedMessagesThrottles(t *testing.T) {
+	p := open(t, mutual+", limits: {preset: edge, max_retained: 3}", "", gateway.Env{})
+	health := p.connect("first", p.device("all", allowAll).Certificate)
+	health.Subscribe("$GW/health")
+	health.Next("$GW/health") // takes its place before the others
+	for _, c := range []struct {
+		topic, payload string
+		want           int
+	}{{"a", "1", 200}, {"b", "1", 200}, {"c", "1", 429}, {"b", "2", 200}, {"a", "", 200}, {"c", "1", 200}, {"d", "1", 429}} {
+		status, head, answer := p.publishRetained(c.topic, c.payload)
+		if status != c.want || (head.Get("x-amzn-ErrorType") == "ThrottlingException") != (c.want == 429) {
+			t.Errorf("%s %q: %d %s %s, want %d", c.topic, c.payload, status, head.Get("x-amzn-ErrorType"), answer, c.want)
+		}
+	}
+	if want := `tidehold_mqtt_messages_dropped_total{reason="retained_limit"} 2`; !strings.Contains(p.metrics(), want) {
+		t.Errorf("metrics do not say %s", want)
+	}
+}
+
+// publishRetained publishes by the operator's socket.
+func (p *premises) publishRetained(name, payload string) (status int, head http.Header, answer string) {
+	p.t.Helper()
+	response, err := p.operator.Post("http://gateway/topics/"+url.PathEscape(name)+"?qos=1&retain=true", "", strings.NewReader(payload))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return response.StatusCode, response.Header, string(text)
+}
+
+// A request of the shadow service with RETAIN is served and not kept, whoever
+// brings it (shadow.md section 1).
+func TestDataPlane_ARetainedRequestIsServedAndNotKept(t *testing.T) {
+	address, client := startHTTP(t)
+	hc := httpClient{http: client}
+	request := url.PathEscape("$aws/things/p/shadow/update")
+	if err := hc.ask("POST", "/topics/"+request+"?qos=1&retain=true", []byte(`{"state":{"reported":{"n":1}}}`), nil); err != nil {
+		t.Fatal(err)
+	}
+	late := gwtest.Connect(t, address, "late", gwtest.ClientOptions{})
+	late.Subscribe("$aws/things/p/shadow/#")
+	late.Publish("$aws/things/p/shadow/get", "", 1)
+	if m := late.Next("$aws/things/p/shadow/get/accepted"); !strings.Contains(string(m.Payload), `"n":1`) {
+		t.Errorf("the shadow is %s", m.Payload)
+	}
+	for _, m := range late.Heard() {
+		if m.Retained {
+			t.Errorf("%s was kept", m.Topic)
+		}
+	}
+	hc.ask("GET", "/retainedMessage/"+request, nil, func(status int, body []byte) {
+		if status != 404 {
+			t.Errorf("retained: %d %s", status, body)
+		}
+	})
+}

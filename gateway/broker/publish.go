@@ -20,10 +20,9 @@ const aliasMax = 16
 // checkedTopic is the last topic of a client and what is wrong with it:
 // devices publish to the same topic again and again.
 type checkedTopic struct {
-	name     string
-	reserved bool
-	refusal  *iot.Error
-	code     byte // of the refusal
+	name    string
+	refusal *iot.Error
+	code    byte // of the refusal
 }
 
 // publish takes a PUBLISH in; a result ends the connection.
@@ -102,7 +101,7 @@ func (c *client) check(name []byte) {
 	if string(name) == c.topic.name {
 		return
 	}
-	c.topic = checkedTopic{name: string(name), reserved: name[0] == '$'}
+	c.topic = checkedTopic{name: string(name)}
 	if _, err := topic.ParseName(c.topic.name); err != nil {
 		c.topic.code, c.topic.refusal = wire.CodeTopicInvalid, iot.Errorf(iot.InvalidRequest, "%v", err)
 		return
@@ -122,9 +121,8 @@ func (c *client) refusal(fh packets.FixedHeader, p wire.Published) (byte, error)
 	if err := c.b.auth.Publish(&c.public, c.topic.name, fh.Retain); err != nil {
 		return denialCode(err), err
 	}
-	if fh.Retain && !c.topic.reserved && c.version == 5 && !c.b.retained.Fits(c.topic.name, len(p.Payload), c.public.Principal) {
-		c.b.count.dropped.Inc("retained_limit")
-		return wire.CodeQuota, errRetainedFull
+	if err := c.b.checkRetained(fh.Retain && c.version == 5, c.topic.name, len(p.Payload), c.public.Principal); err != nil {
+		return wire.CodeQuota, err
 	}
 	return 0, nil
 }

@@ -4,7 +4,6 @@ import (
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/iot"
-	"github.com/tidehold/tidehold/gateway/topic"
 )
 
 // Removal says what else goes with a connection that Remove ends.
@@ -33,11 +32,12 @@ func (b *Broker) Remove(id iot.ClientID, r Removal) bool {
 	return true
 }
 
-// CheckTopic reports why nobody outside may publish to a topic of legal form:
-// the limits, or the reserved tree (shadow.md section 1).
-func (b *Broker) CheckTopic(name topic.Name) error {
-	if _, refusal := b.judgeTopic(string(name)); refusal != nil {
+// CheckPublish reports why nobody outside may publish m, whose topic is of legal
+// form: the limits, the reserved tree (shadow.md section 1), or no room to
+// retain it, which is counted.
+func (b *Broker) CheckPublish(m iot.Message) error {
+	if _, refusal := b.judgeTopic(m.Topic); refusal != nil {
 		return refusal
 	}
-	return nil
+	return b.checkRetained(m.Retain, m.Topic, len(m.Payload), m.Origin.Principal)
 }

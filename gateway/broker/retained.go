@@ -3,10 +3,20 @@ package broker
 import (
 	"github.com/tidehold/tidehold/gateway/broker/retain"
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/topic"
 )
 
 // errRetainedFull is a retained message over the limits.
 var errRetainedFull error = iot.Errorf(iot.Throttled, "the store of retained messages is full")
+
+// checkRetained refuses, and counts, what is to be retained and has no room.
+func (b *Broker) checkRetained(retain bool, name string, n int, owner iot.Principal) error {
+	if !retain || !topic.MayRetain(name) || b.retained.Fits(name, n, owner) {
+		return nil
+	}
+	b.count.dropped.Inc("retained_limit")
+	return errRetainedFull
+}
 
 func (r *routed) retained() *retain.Message {
 	return &retain.Message{Message: r.Message, At: r.at, Expires: r.expires, Size: r.size}

@@ -13,15 +13,15 @@ import (
 func (b *Broker) Route(m iot.Message) { b.Deliver(m, ignore) }
 
 // Deliver gives m to the local subscribers and, when it is retained, keeps it.
-// A client's RETAIN on a reserved topic is never kept. It does not wait for
-// any subscriber, nor for the disk: done is called at once when nobody durable
+// RETAIN on a reserved topic is not kept. It does not wait for any subscriber,
+// nor for the disk: done is called at once when nobody durable
 // wants m, otherwise from another goroutine after the commit for all
 // persistent sessions that want it and for the retained message, or with the
 // reason why there was none; it must not block. Calls of one goroutine are
 // delivered in their order.
 func (b *Broker) Deliver(m iot.Message, done func(error)) {
 	r := newRouted(m, time.Now())
-	if m.Retain && (m.Origin.ClientID == "" || !topic.IsReserved(m.Topic)) {
+	if m.Retain && topic.MayRetain(m.Topic) {
 		b.retained.Keep(r.retained(), func(changed bool) {
 			b.deliver(r)
 			b.secure(r, changed, done)

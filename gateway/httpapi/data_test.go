@@ -46,13 +46,32 @@ func TestPublish_CarriesThePropertiesOfMQTT5(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	want := &iot.Properties{ContentType: "text/plain", ResponseTopic: "r/x", CorrelationData: []byte("aWQ="), PayloadFormat: 1, HasPayloadFormat: true,
+	want := &iot.Properties{ContentType: "text/plain", ResponseTopic: "r/x", CorrelationData: []byte("id"), PayloadFormat: 1, HasPayloadFormat: true,
 		MessageExpiry: 7, User: []iot.UserProperty{{Key: "k", Value: "v"}, {Key: "k", Value: "w"}}}
 	if m := h.message; m.QoS != 1 || !m.Retain || !reflect.DeepEqual(m.Properties, want) {
 		t.Errorf("published %+v with %+v, want %+v", m, m.Properties, want)
 	}
 	if ask(t, c, "POST", "http://x/topics/a", ""); h.message.Properties != nil || h.message.Retain {
 		t.Errorf("a plain publish has properties %+v", h.message.Properties)
+	}
+}
+
+func TestPublish_MalformedPropertiesAreRefused(t *testing.T) {
+	h := &house{}
+	_, c := serve(t, h)
+	for header, value := range map[string]string{
+		"x-amz-mqtt5-correlation-data": "id!", "x-amz-mqtt5-payload-format-indicator": "utf8", "x-amz-mqtt5-user-properties": "e30=",
+	} {
+		req, _ := http.NewRequest("POST", "http://x/topics/a", nil)
+		req.Header.Set(header, value)
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 400 || h.message.Topic != "" {
+			t.Errorf("%s %q: %d, published to %q", header, value, resp.StatusCode, h.message.Topic)
+		}
 	}
 }
 

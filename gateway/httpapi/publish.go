@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -19,9 +21,6 @@ const userPropertiesMax = 100
 // (http-api.md section 1).
 func (s *Server) publish(a api, r *http.Request) (any, error) {
 	m := iot.Message{Topic: r.PathValue("topic"), Payload: a.body, Origin: origin(a, r)}
-	if err := s.services.Broker.CheckTopic(m.Topic); err != nil {
-		return nil, err
-	}
 	switch qos := r.URL.Query().Get("qos"); qos {
 	case "", "0":
 	case "1":
@@ -41,6 +40,9 @@ func (s *Server) publish(a api, r *http.Request) (any, error) {
 	if m.Properties, err = properties(r); err != nil {
 		return nil, err
 	}
+	if err := s.services.Broker.CheckPublish(m); err != nil {
+		return nil, err
+	}
 	if err := s.services.Publisher.PublishHTTP(r.Context(), m); err != nil {
 		return nil, err
 	}
@@ -49,40 +51,52 @@ func (s *Server) publish(a api, r *http.Request) (any, error) {
 
 // properties reads the MQTT 5 properties, nil when there are none.
 func properties(r *http.Request) (*iot.Properties, error) {
-	query, p := r.URL.Query(), iot.Properties{}
+	p, err := queryProperties(r.URL.Query())
+	if err == nil {
+		err = headerProperties(r.Header, &p)
+	}
+	if err != nil || reflect.ValueOf(p).IsZero() {
+		return nil, err
+	}
+	return &p, nil
+}
+
+func queryProperties(query url.Values) (p iot.Properties, err error) {
 	p.ContentType, p.ResponseTopic = query.Get("contentType"), query.Get("responseTopic")
 	if p.ResponseTopic != "" {
 		if _, err := topic.ParseName(p.ResponseTopic); err != nil {
-			return nil, iot.Errorf(iot.InvalidRequest, "responseTopic: %s", iot.MessageOf(err))
+			return p, iot.Errorf(iot.InvalidRequest, "responseTopic: %s", iot.MessageOf(err))
 		}
 	}
 	if text := query.Get("messageExpiry"); text != "" {
 		seconds, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return nil, iot.Errorf(iot.InvalidRequest, "messageExpiry %.20q: want seconds", text)
+			return p, iot.Errorf(iot.InvalidRequest, "messageExpiry %.20q: want seconds", text)
 		}
 		p.MessageExpiry = uint32(seconds)
 	}
-	switch format := r.Header.Get("X-Amz-Mqtt5-Payload-Format-Indicator"); format {
+	return p, nil
+}
+
+// headerProperties adds those that travel as headers. Correlation data is
+// binary in MQTT, and in base64 here alone.
+func headerProperties(h http.Header, p *iot.Properties) (err error) {
+	switch format := h.Get("X-Amz-Mqtt5-Payload-Format-Indicator"); format {
 	case "":
 	case "UNSPECIFIED_BYTES":
 		p.HasPayloadFormat = true
 	case "UTF8_DATA":
 		p.PayloadFormat, p.HasPayloadFormat = 1, true
 	default:
-		return nil, iot.Errorf(iot.InvalidRequest, "payload format indicator %.40q: want UNSPECIFIED_BYTES or UTF8_DATA", format)
+		return iot.Errorf(iot.InvalidRequest, "payload format indicator %.40q: want UNSPECIFIED_BYTES or UTF8_DATA", format)
 	}
-	if data := r.Header.Get("X-Amz-Mqtt5-Correlation-Data"); data != "" {
-		p.CorrelationData = []byte(data)
+	if data := h.Get("X-Amz-Mqtt5-Correlation-Data"); data != "" {
+		if p.CorrelationData, err = base64.StdEncoding.DecodeString(data); err != nil {
+			return iot.Errorf(iot.InvalidRequest, "correlation data: want base64: %v", err)
+		}
 	}
-	var err error
-	if p.User, err = userProperties(r.Header.Get("X-Amz-Mqtt5-User-Properties")); err != nil {
-		return nil, err
-	}
-	if p.ContentType == "" && p.ResponseTopic == "" && p.MessageExpiry == 0 && !p.HasPayloadFormat && p.CorrelationData == nil && p.User == nil {
-		return nil, nil
-	}
-	return &p, nil
+	p.User, err = userProperties(h.Get("X-Amz-Mqtt5-User-Properties"))
+	return err
 }
 
 // userProperties reads base64 of a JSON array of objects with one pair each:

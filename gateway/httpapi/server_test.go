@@ -114,11 +114,11 @@ func (h *house) PublishHTTP(_ context.Context, m iot.Message) error {
 	h.published, h.message = m.Topic+" "+string(m.Payload), m
 	return nil
 }
-func (h *house) CheckTopic(name string) error {
-	if r, is := topic.ParseReserved(name); is && !r.ClientMayPublish() {
+func (h *house) CheckPublish(m iot.Message) error {
+	if r, is := topic.ParseReserved(m.Topic); is && !r.ClientMayPublish() {
 		return iot.Errorf(iot.Forbidden, "reserved")
 	}
-	_, err := topic.ParseName(name)
+	_, err := topic.ParseName(m.Topic)
 	return err
 }
 func (h *house) Retained(name string) (iot.Message, bool) {

@@ -69,8 +69,9 @@ type Removal struct {
 
 // Broker is what the data plane asks of the broker.
 type Broker interface {
-	// CheckTopic reports why nobody outside may publish to a topic.
-	CheckTopic(name string) error
+	// CheckPublish reports why nobody outside may publish m: its topic, or a full
+	// store of retained messages (Throttled).
+	CheckPublish(m iot.Message) error
 	Retained(name string) (iot.Message, bool)
 	// RetainedAfter lists up to n retained messages beyond a topic, by topic.
 	RetainedAfter(name string, n int) []iot.Message

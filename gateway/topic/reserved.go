@@ -60,6 +60,13 @@ func (r Reserved) ClientMayPublish() bool {
 // IsReserved reports whether s starts with `$`.
 func IsReserved(s string) bool { return strings.HasPrefix(s, "$") }
 
+// MayRetain reports whether a message on s is ever retained: a reserved topic
+// keeps nothing (shadow.md section 1), but for what the gateway says itself.
+func MayRetain(s string) bool { return !IsReserved(s) || strings.HasPrefix(s, houseTree) }
+
+// houseTree is the gateway's own part of the reserved topics.
+const houseTree = "$GW/"
+
 // ParseReserved takes a topic apart; false means it does not start with `$`.
 // A malformed thing or shadow name makes it Unknown: such a publish is refused.
 func ParseReserved(s string) (Reserved, bool) {
@@ -73,7 +80,7 @@ func ParseReserved(s string) (Reserved, bool) {
 		return Reserved{Kind: BasicIngest, Rule: rule, Rest: rest}, true
 	case strings.HasPrefix(s, "$aws/events/"):
 		return Reserved{Kind: LifecycleEvent}, true
-	case strings.HasPrefix(s, "$GW/"):
+	case strings.HasPrefix(s, houseTree):
 		return Reserved{Kind: House}, true
 	}
 	if p, ok := ParseProvision(s); ok && p.Answer == "" {
