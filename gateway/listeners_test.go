@@ -205,3 +205,23 @@ func presign(key accessKey, host string, at time.Time) string {
 	}
 	return query + "&X-Amz-Signature=" + hex.EncodeToString(signing)
 }
+
+// TestListeners_ControlIsEncryptedWhereOthersReachIt: plain HTTP is for this
+// host alone (contract section 4).
+func TestListeners_ControlIsEncryptedWhereOthersReachIt(t *testing.T) {
+	for bind, want := range map[string]string{"127.0.0.1:0": "http", "localhost:0": "http", ":0": "https", "0.0.0.0:0": "https"} {
+		p := openAt(t, bind, t.TempDir(), mutual, "", gateway.Env{})
+		_, port, _ := net.SplitHostPort(p.addresses["control"])
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: p.secure()}}
+		for _, scheme := range []string{"http", "https"} {
+			response, err := client.Get(scheme + "://localhost:" + port + "/livez")
+			if (err == nil) != (scheme == want) {
+				t.Errorf("bind %s, %s: %v", bind, scheme, err)
+			}
+			if err == nil {
+				response.Body.Close()
+			}
+		}
+		client.CloseIdleConnections()
+	}
+}

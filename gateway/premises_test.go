@@ -51,13 +51,19 @@ func open(t testing.TB, mqtt, more string, env gateway.Env) *premises {
 
 func openIn(t testing.TB, dir, mqtt, more string, env gateway.Env) *premises {
 	t.Helper()
+	return openAt(t, "127.0.0.1:0", dir, mqtt, more, env)
+}
+
+// openAt is openIn with an address of the control endpoint.
+func openAt(t testing.TB, control, dir, mqtt, more string, env gateway.Env) *premises {
+	t.Helper()
 	env.Socket = filepath.Join(dir, "ctl.sock")
 	text := fmt.Sprintf(`version: 1
 gateway: {id: gw, endpoint: localhost}
 storage: {dir: %s, durability: normal}
 mqtt: {%s}
-http: {data_plane: {bind: "127.0.0.1:0"}, control: {bind: "127.0.0.1:0"}, metrics: {bind: "127.0.0.1:0"}}
-%s`, dir, mqtt, more)
+http: {data_plane: {bind: "127.0.0.1:0"}, control: {bind: %q}, metrics: {bind: "127.0.0.1:0"}}
+%s`, dir, mqtt, control, more)
 	p := &premises{t: t, dir: dir, addresses: make(map[string]string), roots: x509.NewCertPool()}
 	for _, a := range serve(t, text, env) {
 		p.addresses[a.Name] = a.Address

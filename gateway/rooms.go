@@ -133,6 +133,7 @@ func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error 
 		Handed:       r.handover,
 		DataPlane:    string(g.cfg.HTTP.DataPlane),
 		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: admit(r.provision)}),
+		ControlTLS:   r.keeper.TLS(local.Listener{Protocols: []string{wire.ProtocolHTTP}}),
 	}, httpapi.Services{
 		Shadows: shadowDesk{r.shadows, g.env.Clock}, Uplinks: o, Sim: o, Publisher: h, Broker: connections{r.broker}, Operator: o, Rules: ruleDesk{r.rules}, Keys: k,
 		Control: r.control, Root: r.keeper.RootPEM, Clock: g.env.Clock, IDs: g.ids,

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"time"
@@ -37,6 +38,9 @@ type Config struct {
 	// DataPlaneTLS asks for a client certificate; without it there is no data
 	// plane mouth.
 	DataPlaneTLS *tls.Config
+	// ControlTLS encrypts the control endpoint wherever others than this host can
+	// reach it (contract section 4); nil there is an error.
+	ControlTLS *tls.Config
 	// Handed gives data plane connections that another listener has accepted and
 	// secured; nil is none.
 	Handed net.Listener
@@ -111,11 +115,31 @@ func (s *Server) open(ctx context.Context, name, network, address string, routes
 			return errors.Join(fmt.Errorf("http: set the mode of socket %s: %w", address, err), listener.Close())
 		}
 	}
-	if name == "data_plane" {
-		listener = tls.NewListener(listener, s.cfg.DataPlaneTLS)
+	if listener, err = s.secure(name, listener); err != nil {
+		return err
 	}
 	s.mouths = append(s.mouths, s.mouth(name, listener, routes))
 	return nil
+}
+
+// secure encrypts the mouths that need it.
+func (s *Server) secure(name string, listener net.Listener) (net.Listener, error) {
+	switch {
+	case name == "data_plane":
+		return tls.NewListener(listener, s.cfg.DataPlaneTLS), nil
+	case name != "control" || onLoopback(listener.Addr()):
+		return listener, nil
+	case s.cfg.ControlTLS == nil:
+		return nil, errors.Join(fmt.Errorf("http: control on %s has no certificate; bind it to 127.0.0.1", listener.Addr()), listener.Close())
+	}
+	return tls.NewListener(listener, s.cfg.ControlTLS), nil
+}
+
+// onLoopback reports whether only this host reaches an address. It is asked of
+// the open socket: a name in the configuration may stand for any address.
+func onLoopback(a net.Addr) bool {
+	open, err := netip.ParseAddrPort(a.String())
+	return err == nil && open.Addr().Unmap().IsLoopback()
 }
 
 // handed is the mouth of connections from elsewhere: it has no address.
