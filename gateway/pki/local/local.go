@@ -59,9 +59,12 @@ type Config struct {
 	Gateway string
 	// Names gives the names and addresses of now: SystemNames.
 	Names func() pki.Names
-	// Custom gives a certificate and key in PEM to serve instead of our own; nil,
-	// or an empty certificate, means our own. A bad pair keeps the one before.
+	// Custom gives a certificate and key in PEM to serve before our own; nil, or
+	// an empty certificate, is none. A bad pair keeps the one before. Ours is still
+	// shown to a client that asks for a name only ours has.
 	Custom func() (chain, key []byte, err error)
+	// RequireSNI refuses clients that name no server, as AWS does.
+	RequireSNI bool
 	// Built is when the program was built: no clock is believed below it.
 	Built time.Time
 }
@@ -75,9 +78,10 @@ type Keeper struct {
 	floor     time.Time
 	authority atomic.Pointer[pki.Authority]
 	server    atomic.Pointer[pki.Server]
-	current   atomic.Pointer[tls.Certificate]
-	seen      atomic.Pointer[pki.Moment] // of the last look at the clock
-	custom    []byte                     // the pair that is served, as it was read
+	own       atomic.Pointer[tls.Certificate] // server, as handshakes need it
+	custom    atomic.Pointer[tls.Certificate] // nil while there is none
+	seen      atomic.Pointer[pki.Moment]      // of the last look at the clock
+	read      []byte                          // custom, as it was read
 	renewals  *metrics.Counter
 	failures  *metrics.Counter
 }
@@ -274,24 +278,22 @@ func (k *Keeper) loadServer() error {
 		return err
 	}
 	k.server.Store(&pki.Server{Chain: chain, Key: signer})
-	k.current.Store(&pair)
+	k.own.Store(&pair)
 	return nil
 }
 
 // Refresh puts a new certificate in place when the names have changed, the old
 // one is worn, or the custom pair is another. A failure keeps the old one.
 func (k *Keeper) Refresh() error {
-	err := k.refresh()
+	err := errors.Join(k.takeCustom(), k.renew())
 	if err != nil {
 		k.failures.Inc()
 	}
 	return err
 }
 
-func (k *Keeper) refresh() error {
-	if taken, err := k.takeCustom(); taken || err != nil {
-		return err
-	}
+// renew sees to our own certificates.
+func (k *Keeper) renew() error {
 	a, changed, err := k.Authority().Renewed(k.cfg.Gateway, k.Moment(), k.ids)
 	if err != nil {
 		return err
@@ -327,36 +329,33 @@ func (k *Keeper) makeServer(names pki.Names, reason string) error {
 		return fmt.Errorf("server certificate: %w", err)
 	}
 	k.server.Store(server)
-	k.current.Store(&pair)
+	k.own.Store(&pair)
 	k.renewals.Inc()
 	k.log.Info("a server certificate was made", "reason", reason, "until", server.Chain[0].NotAfter)
 	return k.save(map[string][]byte{serverChain: chain, serverKey: key})
 }
 
 // takeCustom serves the configured pair, if there is one.
-func (k *Keeper) takeCustom() (bool, error) {
+func (k *Keeper) takeCustom() error {
 	if k.cfg.Custom == nil {
-		return false, nil
+		return nil
 	}
 	chain, key, err := k.cfg.Custom()
 	if err != nil {
-		return true, fmt.Errorf("tls.server.cert: %w", err)
-	}
-	if len(chain) == 0 {
-		return false, nil
+		return fmt.Errorf("tls.server.cert: %w", err)
 	}
 	both := bytes.Join([][]byte{chain, key}, nil)
-	if bytes.Equal(both, k.custom) {
-		return true, nil
+	if len(chain) == 0 || bytes.Equal(both, k.read) {
+		return nil
 	}
 	pair, err := tls.X509KeyPair(chain, key)
 	if err != nil {
-		return true, fmt.Errorf("tls.server: %w", err)
+		return fmt.Errorf("tls.server: %w", err)
 	}
-	k.custom = both
-	k.current.Store(&pair)
+	k.read = both
+	k.custom.Store(&pair)
 	k.renewals.Inc()
-	return true, nil
+	return nil
 }
 
 // Run looks after names and ages, and writes the time down, until ctx ends.
@@ -407,8 +406,7 @@ type Listener struct {
 // keys that rotate daily (crypto/tls), the server certificate of now.
 func (k *Keeper) TLS(l Listener) *tls.Config {
 	cfg := &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: l.Protocols, Time: k.handshakeTime,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.current.Load(), nil },
+		MinVersion: tls.VersionTLS12, NextProtos: l.Protocols, Time: k.handshakeTime, GetCertificate: k.choose,
 	}
 	if l.Admit == nil {
 		return cfg
@@ -420,4 +418,20 @@ func (k *Keeper) TLS(l Listener) *tls.Config {
 		return l.Admit(ctx, state.PeerCertificates)
 	}
 	return cfg
+}
+
+// errNoSNI ends a handshake without a server name where one is required.
+var errNoSNI = errors.New("the client names no server (SNI); tls.require_sni wants it")
+
+// choose is the certificate for the name that a client asks for: the custom one,
+// which is also the default, unless only ours has that name.
+func (k *Keeper) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if hello.ServerName == "" && k.cfg.RequireSNI {
+		return nil, errNoSNI
+	}
+	custom, own := k.custom.Load(), k.own.Load()
+	if custom == nil || hello.ServerName != "" && custom.Leaf.VerifyHostname(hello.ServerName) != nil && own.Leaf.VerifyHostname(hello.ServerName) == nil {
+		return own, nil
+	}
+	return custom, nil
 }

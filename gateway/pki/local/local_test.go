@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/clock"
@@ -66,7 +67,7 @@ func TestOpen_MakesTheAuthorityOnceWithPrivateKeys(t *testing.T) {
 		}
 	}
 	again := open(t, dir, today())
-	if string(again.RootPEM()) != string(k.RootPEM()) || string(again.current.Load().Certificate[0]) != string(k.current.Load().Certificate[0]) {
+	if string(again.RootPEM()) != string(k.RootPEM()) || string(again.own.Load().Certificate[0]) != string(k.own.Load().Certificate[0]) {
 		t.Error("the second start made another authority or server certificate")
 	}
 	ok(t, os.Remove(filepath.Join(dir, pki.RootKey)))
@@ -256,22 +257,126 @@ func TestTLS_KeysOfAllKindsConnectAndWeakOnesDoNot(t *testing.T) {
 }
 
 func TestRefresh_ABadCustomPairKeepsTheOldOne(t *testing.T) {
-	w := today()
-	k := open(t, t.TempDir(), w)
-	old := k.current.Load()
+	k := open(t, t.TempDir(), today())
 	k.cfg.Custom = func() ([]byte, []byte, error) { return []byte("x"), []byte("y"), nil }
-	if err := k.Refresh(); err == nil || k.current.Load() != old {
+	if err := k.Refresh(); err == nil || k.custom.Load() != nil {
 		t.Errorf("bad pair: %v", err)
 	}
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	pair := selfSigned(t, key)
-	leaf, _ := x509.ParseCertificate(pair.Certificate[0])
-	_, keyPEM, err := pki.EncodeServer(&pki.Server{Chain: []*x509.Certificate{leaf}, Key: key})
+	custom := k.serveCustom(t, "shop.example")
+	k.cfg.Custom = func() ([]byte, []byte, error) { return nil, nil, os.ErrPermission }
+	if err := k.Refresh(); err == nil || string(k.custom.Load().Certificate[0]) != string(custom.Raw) {
+		t.Errorf("after an unreadable file: %v", err)
+	}
+}
+
+// serveCustom gives the keeper a certificate of somebody else.
+func (k *Keeper) serveCustom(t testing.TB, name string) *x509.Certificate {
+	t.Helper()
+	other, err := pki.NewAuthority("other", k.Moment(), k.ids)
 	ok(t, err)
-	k.cfg.Custom = func() ([]byte, []byte, error) { return pki.EncodeCertificate(leaf), keyPEM, nil }
+	server, err := other.CreateServer(pki.Names{DNS: []string{name}}, k.Moment(), k.ids)
+	ok(t, err)
+	chain, key, err := pki.EncodeServer(server)
+	ok(t, err)
+	k.cfg.Custom = func() ([]byte, []byte, error) { return chain, key, nil }
 	ok(t, k.Refresh())
-	if string(k.current.Load().Certificate[0]) != string(leaf.Raw) {
-		t.Error("the custom certificate is not served")
+	return server.Chain[0]
+}
+
+func TestTLS_TheNameAClientAsksForChoosesTheCertificate(t *testing.T) {
+	k := open(t, t.TempDir(), today())
+	custom := k.serveCustom(t, "shop.example")
+	cfg := k.TLS(Listener{})
+	for asked, want := range map[string]*x509.Certificate{
+		"shop.example": custom, "gw.local": k.server.Load().Chain[0], "unknown.example": custom, "": custom,
+	} {
+		shown, err := handshake(cfg, &tls.Config{ServerName: asked, InsecureSkipVerify: true})
+		if err != nil || !shown.Equal(want) {
+			t.Errorf("asked for %q: %v, %v", asked, shown.DNSNames, err)
+		}
+	}
+	k.cfg.RequireSNI = true
+	if _, err := handshake(cfg, &tls.Config{InsecureSkipVerify: true}); err == nil {
+		t.Error("a client without a name came in")
+	}
+	if _, err := handshake(cfg, &tls.Config{ServerName: "gw.local", InsecureSkipVerify: true}); err != nil {
+		t.Errorf("a client with a name: %v", err)
+	}
+}
+
+// handshake connects over a pipe and gives what the server showed.
+func handshake(server, client *tls.Config) (*x509.Certificate, error) {
+	near, far := net.Pipe()
+	defer near.Close()
+	go func() {
+		defer far.Close()
+		_ = tls.Server(far, server).Handshake()
+	}()
+	c := tls.Client(near, client)
+	if err := c.Handshake(); err != nil {
+		return nil, err
+	}
+	return c.ConnectionState().PeerCertificates[0], nil
+}
+
+// TestRun_AChangedNameReachesHandshakesWithinFiveSeconds (field-lessons.md
+// FL-106), and the connections there are stay.
+func TestRun_AChangedNameReachesHandshakesWithinFiveSeconds(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := today()
+		k := open(t, dir, w)
+		ctx, cancel := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		near, far := net.Pipe()
+		go func() {
+			c := tls.Server(far, k.TLS(Listener{}))
+			io.Copy(c, c)
+		}()
+		live := tls.Client(near, &tls.Config{ServerName: "gw.local", InsecureSkipVerify: true})
+		ok(t, echo(live))
+		w.names.DNS = append(w.names.DNS, "moved.local")
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		shown, err := handshake(k.TLS(Listener{}), &tls.Config{ServerName: "moved.local", InsecureSkipVerify: true})
+		if err != nil || shown.VerifyHostname("moved.local") != nil {
+			t.Errorf("after 5 s: %v, %v", shown.DNSNames, err)
+		}
+		ok(t, echo(live))
+		near.Close()
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestRefresh_WornCertificatesAreReplacedByAge: the leaf after two thirds of 90
+// days, the issuers after two thirds of five years; clients trust the same root.
+func TestRefresh_WornCertificatesAreReplacedByAge(t *testing.T) {
+	dir := t.TempDir()
+	w := today()
+	k := open(t, dir, w)
+	first, devices := k.server.Load().Chain, k.Authority().Devices()
+	for _, c := range []struct {
+		after         time.Duration
+		unsynched     bool
+		leaf, issuers bool
+	}{
+		{59 * 24 * time.Hour, false, false, false}, {61 * 24 * time.Hour, true, false, false}, {61 * 24 * time.Hour, false, true, false}, {4 * 365 * 24 * time.Hour, false, true, true},
+	} {
+		w.Wall, w.Unsynched = time.Now().Add(c.after), c.unsynched
+		ok(t, k.Refresh())
+		chain := k.server.Load().Chain
+		if chain[0].Equal(first[0]) == c.leaf || k.Authority().Devices().Equal(devices) == c.issuers {
+			t.Errorf("after %v, %+v: leaf until %v, devices until %v", c.after, c, chain[0].NotAfter, k.Authority().Devices().NotAfter)
+		}
+		cfg := k.client()
+		cfg.Time = func() time.Time { return w.Wall }
+		if shown, err := handshake(k.TLS(Listener{}), cfg); err != nil || !shown.Equal(chain[0]) {
+			t.Errorf("after %v: %v", c.after, err)
+		}
+	}
+	if again := open(t, dir, w); !again.Authority().Devices().Equal(k.Authority().Devices()) {
+		t.Error("the next start has other issuers")
 	}
 }
 
