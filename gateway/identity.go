@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/access"
 	"github.com/tidehold/tidehold/gateway/broker"
 	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/function"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
 	"github.com/tidehold/tidehold/gateway/pki/local"
@@ -26,7 +28,8 @@ func (g *Gateway) openKeeper(dir string) (*local.Keeper, error) {
 	server := g.cfg.TLS.Server
 	cfg := local.Config{
 		Dir: filepath.Join(dir, "pki"), Gateway: string(g.cfg.Gateway.ID), Built: g.env.Built,
-		Names: func() pki.Names { return local.SystemNames(append([]string{g.cfg.Gateway.Endpoint}, server.Names...)) },
+		RequireSNI: g.cfg.TLS.RequireSNI,
+		Names:      func() pki.Names { return local.SystemNames(append([]string{g.cfg.Gateway.Endpoint}, server.Names...)) },
 	}
 	if server.Cert.IsSet() {
 		cfg.Custom = func() (chain, key []byte, err error) {
@@ -57,7 +60,7 @@ func (g *Gateway) scope() policy.Scope {
 // newChecker builds the authoriser from the configuration's policies and users;
 // certificates and access keys are the registry's.
 func (g *Gateway) newChecker(reg *registry.Registry) (*access.Checker, error) {
-	cfg := access.Config{Scope: g.scope(), Directory: directory{reg}}
+	cfg := access.Config{Scope: g.scope(), Directory: directory{reg}, StrictClientID: g.cfg.Security.StrictClientID}
 	for _, p := range g.cfg.Security.Policies {
 		document, err := policy.Parse([]byte(p.Document))
 		if err != nil {
@@ -165,11 +168,42 @@ func admit(p *provision.Service) func(context.Context, []*x509.Certificate) erro
 	}
 }
 
-// newProvision builds fleet and just-in-time provisioning. This version has no
-// pre-provisioning hooks: a template that names one provisions nobody.
-func (g *Gateway) newProvision(reg *registry.Registry, h *house) *provision.Service {
-	cfg := provision.Config{Account: g.cfg.Gateway.AWS.AccountID, ARN: g.scope().ARN}
-	return provision.New(cfg, reg, provisionVoice{h}, g.env.Clock, g.ids, g.log)
+// newProvision builds fleet and just-in-time provisioning.
+func (g *Gateway) newProvision(r *rooms, h *house) *provision.Service {
+	said := g.cfg.Security.Provisioning
+	cfg := provision.Config{Account: g.cfg.Gateway.AWS.AccountID, ARN: g.scope().ARN, AutoActivate: said.AutoActivate}
+	hooks := make(map[string]provision.Hook)
+	for _, name := range r.functions.Names() {
+		hooks[name] = functionHook(r.functions, name)
+	}
+	for _, l := range said.AllowLists {
+		hooks[l.Name] = provision.AllowList(l.Parameter, l.Values)
+	}
+	cfg.Hook = func(arn string) provision.Hook { return hooks[function.NameOf(arn)] }
+	return provision.New(cfg, r.registry, provisionVoice{h}, g.env.Clock, g.ids, g.log)
+}
+
+// functionHook asks a local function, with the event and the answer of AWS's
+// pre-provisioning hooks.
+func functionHook(functions *function.Runner, name string) provision.Hook {
+	return func(ctx context.Context, r provision.HookRequest) (bool, map[string]string, error) {
+		event, err := json.Marshal(r)
+		if err != nil {
+			return false, nil, err
+		}
+		text, err := functions.Invoke(ctx, function.Call{Function: name, Event: event, ClientID: string(r.ClientID)})
+		if err != nil {
+			return false, nil, err
+		}
+		var answer struct {
+			Allow     bool              `json:"allowProvisioning"`
+			Overrides map[string]string `json:"parameterOverrides"`
+		}
+		if err := json.Unmarshal(text, &answer); err != nil {
+			return false, nil, fmt.Errorf("its answer: %w", err)
+		}
+		return answer.Allow, answer.Overrides, nil
+	}
 }
 
 // provisionVoice says what provisioning has to say.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -170,6 +171,50 @@ func number(v any) int {
 		return int(n)
 	}
 	return -1
+}
+
+// TestProvision_AHookDecidesWhoComesIn: a list of the configuration, or a local
+// function with AWS's event and answer; one that is not there lets nobody in.
+func TestProvision_AHookDecidesWhoComesIn(t *testing.T) {
+	judge := script(t, `while read -r line; do case "$line" in
+		*'"claimCertificateId":"'*'"certificatePem":"-----BEGIN'*'provisioningtemplate/judged'*'"SerialNumber":"7"'*) echo '{"allowProvisioning":true,"parameterOverrides":{"SerialNumber":"seven"}}' ;;
+		*) echo '{"allowProvisioning":false}' ;; esac; done`)
+	p := open(t, mutual, fmt.Sprintf(`functions: [{name: judge, command: [%s]}]
+security: {provisioning: {allow_lists: [{name: serials, values: ["1", "2"]}]}}`, judge), gateway.Env{})
+	claim := p.device("all", allowAll)
+	a := asker{p.connect("claim", claim.Certificate), t, "json"}
+	a.Subscribe("$aws/certificates/create-from-csr/json/+", "$aws/provisioning-templates/+/provision/json/+")
+	for template, hook := range map[string]string{"listed": "serials", "judged": "judge", "closed": "nobody"} {
+		p.template(template, map[string]any{"preProvisioningHook": map[string]string{"payloadVersion": "2020-04-01", "targetArn": "arn:aws:lambda:us-east-1:000000000000:function:" + hook}})
+	}
+	answer, made := a.ask("$aws/certificates/create-from-csr", map[string]any{"certificateSigningRequest": csr(t, newKey(t))})
+	if answer != "accepted" {
+		t.Fatal(made)
+	}
+	for _, c := range []struct{ template, serial, thing string }{
+		{"listed", "3", ""}, {"judged", "8", ""}, {"closed", "1", ""}, {"judged", "7", "lamp-seven"},
+	} {
+		answer, said := a.ask("$aws/provisioning-templates/"+c.template+"/provision", map[string]any{
+			"certificateOwnershipToken": made["certificateOwnershipToken"], "parameters": map[string]any{"SerialNumber": c.serial}})
+		if c.thing == "" && (answer != "rejected" || number(said["statusCode"]) != 403) || c.thing != "" && said["thingName"] != c.thing {
+			t.Errorf("%+v: %s %v", c, answer, said)
+		}
+	}
+	_, made = a.ask("$aws/certificates/create-from-csr", map[string]any{"certificateSigningRequest": csr(t, newKey(t))})
+	if answer, said := a.ask("$aws/provisioning-templates/listed/provision", map[string]any{
+		"certificateOwnershipToken": made["certificateOwnershipToken"], "parameters": map[string]any{"SerialNumber": "2"}}); said["thingName"] != "lamp-2" {
+		t.Errorf("a listed device: %s %v", answer, said)
+	}
+}
+
+// TestProvision_AutoActivateLetsDevicesOfACAIn with one policy, at their first
+// handshake.
+func TestProvision_AutoActivateLetsDevicesOfACAIn(t *testing.T) {
+	p := open(t, mutual, "security: {provisioning: {auto_activate: visitor}, policies: [{name: visitor, document: '"+allowAll+"'}]}", gateway.Env{})
+	text, issue := newCA(t, "Factory")
+	p.admin("POST", "/cacertificate?setAsActive=true&allowAutoRegistration=true", map[string]any{"caCertificate": text, "certificateMode": "SNI_ONLY"})
+	c := p.connect("d1", issue("d1"))
+	c.Publish("x", "1", 1)
 }
 
 // TestProvision_AClaimMayDoNothingElse keeps a claim out of every other topic.

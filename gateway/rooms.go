@@ -95,7 +95,7 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 		return nil, err
 	}
 	r.sessions = session.New(session.Config{Volatile: f.volatile}, f.state, f.messages, g.metrics, g.log)
-	r.provision = g.newProvision(r.registry, h)
+	r.provision = g.newProvision(r, h)
 	door := gate{checker}
 	signed := keys{r.registry, checker, g.env.Clock}
 	brokerConfig := g.brokerConfig(ctx, r, signed)

@@ -166,7 +166,11 @@ type HTTP struct {
 }
 
 // TLS is `tls`.
-type TLS struct{ Server ServerTLS }
+type TLS struct {
+	// RequireSNI refuses clients that name no server, as AWS does; default off.
+	RequireSNI bool
+	Server     ServerTLS
+}
 
 // ServerTLS is `tls.server`.
 type ServerTLS struct {
@@ -199,6 +203,26 @@ type Security struct {
 	// replaces them, then those of the file.
 	Policies []Policy
 	Users    []User
+	// StrictClientID refuses client ids with + # / and control characters always,
+	// not only where a policy uses them; default off.
+	StrictClientID bool
+	Provisioning   Provisioning
+}
+
+// Provisioning is `security.provisioning` (security.md 2.3).
+type Provisioning struct {
+	// AutoActivate is the policy that a certificate gets, and is ACTIVE with, when
+	// its CA with automatic registration has no template; default none: it waits.
+	AutoActivate string
+	// AllowLists are pre-provisioning hooks, beside the local functions.
+	AllowLists []AllowList
+}
+
+// AllowList is an entry of `security.provisioning.allow_lists`.
+type AllowList struct {
+	Name      string   // required: what a hook's targetArn names
+	Parameter string   // of the template; default SerialNumber
+	Values    []string // required: the devices that may come in
 }
 
 // Policy is an entry of `security.policies`.

@@ -149,6 +149,7 @@ func (l *loader) http(m *tree.Map) {
 
 func (l *loader) tls(m *tree.Map) {
 	defer m.Done()
+	l.cfg.TLS.RequireSNI = m.Bool("require_sni", "off")
 	m = m.Map("server")
 	defer m.Done()
 	s := &l.cfg.TLS.Server

@@ -53,6 +53,26 @@ func (l *loader) security(m *tree.Map) {
 	}
 	m.Each("policies", l.policy)
 	m.Each("users", l.user)
+	l.cfg.Security.StrictClientID = m.Bool("strict_client_id", "off")
+	l.provisioning(m.Map("provisioning"))
+}
+
+func (l *loader) provisioning(m *tree.Map) {
+	defer m.Done()
+	p := &l.cfg.Security.Provisioning
+	p.AutoActivate = m.Text("auto_activate", "")
+	if p.AutoActivate != "" {
+		l.knownPolicy(m, "auto_activate", p.AutoActivate)
+	}
+	m.Each("allow_lists", func(m *tree.Map) {
+		defer m.Done()
+		a := AllowList{
+			Name:      formed(m, "name", tree.Required, functionForm, "1 to 64 characters of A-Z a-z 0-9 _ -"),
+			Parameter: m.Text("parameter", "SerialNumber"), Values: m.Texts("values", "list of values of the parameter", tree.Required),
+		}
+		l.sites.functions = append(l.sites.functions, site{m, a.Name})
+		p.AllowLists = append(p.AllowLists, a)
+	})
 }
 
 // code reads one of two numbers; the first is the default.
@@ -141,14 +161,18 @@ func (l *loader) user(m *tree.Map) {
 
 var userForm = regexp.MustCompile(`^[^\s\x00-\x1f]{1,128}$`)
 
-// knownPolicies warns of policies that the file does not have: they must come
-// through the API.
 func (l *loader) knownPolicies(m *tree.Map, names []string) {
+	for i, name := range names {
+		l.knownPolicy(m, fmt.Sprintf("policies[%d]", i), name)
+	}
+}
+
+// knownPolicy warns of a policy that the file does not have: it must come
+// through the API.
+func (l *loader) knownPolicy(m *tree.Map, path, name string) {
 	l.later(func() {
-		for i, n := range names {
-			if !slices.ContainsFunc(l.cfg.Security.Policies, func(p Policy) bool { return p.Name == n }) {
-				m.Warn(fmt.Sprintf("policies[%d]", i), fmt.Sprintf("policy %q is not in this file", n), "it must have been created through the API")
-			}
+		if !slices.ContainsFunc(l.cfg.Security.Policies, func(p Policy) bool { return p.Name == name }) {
+			m.Warn(path, fmt.Sprintf("policy %q is not in this file", name), "it must have been created through the API")
 		}
 	})
 }

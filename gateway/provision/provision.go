@@ -62,12 +62,14 @@ type Voice interface {
 // parameters.
 type Hook func(ctx context.Context, r HookRequest) (allow bool, overrides map[string]string, err error)
 
-// HookRequest is what a hook is asked.
+// HookRequest is what a hook is asked, in AWS's words.
 type HookRequest struct {
-	ClaimCertificateID, CertificateID string
-	TemplateName, TemplateArn         string
-	ClientID                          iot.ClientID
-	Parameters                        map[string]string
+	ClaimCertificateID string            `json:"claimCertificateId,omitempty"`
+	CertificateID      string            `json:"certificateId"`
+	CertificatePEM     string            `json:"certificatePem"`
+	TemplateArn        string            `json:"templateArn"`
+	ClientID           iot.ClientID      `json:"clientId,omitempty"`
+	Parameters         map[string]string `json:"parameters"`
 }
 
 // AllowList is a hook that allows the listed values of one parameter, such as
@@ -87,8 +89,8 @@ type Config struct {
 	// Account is told in events; ARN builds the ARN of a resource.
 	Account string
 	ARN     func(resource string) string
-	// Hooks are found under the ARN that templates name.
-	Hooks map[string]Hook
+	// Hook finds what the targetArn of a template names; nil is not there.
+	Hook func(targetARN string) Hook
 	// AutoActivate is the policy that a certificate of a CA without template gets,
 	// and with it the status ACTIVE; empty leaves it PENDING_ACTIVATION.
 	AutoActivate string
@@ -386,17 +388,17 @@ func (s *Service) Admit(ctx context.Context, chain []*x509.Certificate) (iot.Pri
 // welcome does with an adopted certificate what its CA says. When a template
 // fails the certificate is forgotten, so that the device may try again.
 func (s *Service) welcome(ctx context.Context, leaf *x509.Certificate, c registry.Certificate, ca registry.CA) error {
-	body := ca.Body
+	body, hook := ca.Body, ""
 	if ca.Template != "" {
 		t, err := s.registry.Template(ctx, ca.Template)
 		if err != nil || !t.Enabled {
 			return s.forget(ctx, c, either(err, iot.Errorf(iot.Forbidden, "template %q is not enabled", ca.Template)))
 		}
-		body = t.Body
+		body, hook = t.Body, t.Hook
 	}
 	switch {
 	case body != "":
-		if err := s.byTemplate(ctx, leaf, c, ca.Template, body); err != nil {
+		if err := s.byTemplate(ctx, leaf, c, registry.Template{Name: ca.Template, Body: body, Hook: hook}); err != nil {
 			return s.forget(ctx, c, err)
 		}
 	case s.cfg.AutoActivate != "":
@@ -428,8 +430,8 @@ var subjectParameters = map[string]string{
 const parameterPrefix = "AWS::IoT::Certificate::"
 
 // byTemplate provisions a device by what its certificate says.
-func (s *Service) byTemplate(ctx context.Context, leaf *x509.Certificate, c registry.Certificate, name, body string) error {
-	t, err := ParseTemplate(body)
+func (s *Service) byTemplate(ctx context.Context, leaf *x509.Certificate, c registry.Certificate, t registry.Template) error {
+	parsed, err := ParseTemplate(t.Body)
 	if err != nil {
 		return err
 	}
@@ -439,11 +441,14 @@ func (s *Service) byTemplate(ctx context.Context, leaf *x509.Certificate, c regi
 			values[parameterPrefix+parameter] = list[0]
 		}
 	}
-	f, err := t.Fill(values)
+	if err := s.ask(ctx, t, HookRequest{CertificateID: c.ID, CertificatePEM: c.PEM, Parameters: values}); err != nil {
+		return err
+	}
+	f, err := parsed.Fill(values)
 	if err != nil {
 		return err
 	}
-	f.Plan.Certificate, f.Plan.Template = c.ID, name
+	f.Plan.Certificate, f.Plan.Template = c.ID, t.Name
 	_, err = s.registry.Carry(ctx, f.Plan)
 	return err
 }

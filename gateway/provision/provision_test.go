@@ -174,7 +174,9 @@ func signingRequest(t testing.TB) string {
 
 func TestFleet_RejectionsCarryAWSsMembers(t *testing.T) {
 	no := func(context.Context, HookRequest) (bool, map[string]string, error) { return false, nil, nil }
-	h, ctx := build(t, Config{Hooks: map[string]Hook{"no": no, "list": AllowList("SerialNumber", []string{"1"})}}), t.Context()
+	h, ctx := build(t, Config{Hook: func(arn string) Hook {
+		return map[string]Hook{"no": no, "list": AllowList("SerialNumber", []string{"1"})}[arn]
+	}}), t.Context()
 	for name, hook := range map[string]string{"fleet": "", "guarded": "no", "listed": "list", "lost": "gone"} {
 		_, err := h.reg.CreateTemplate(ctx, registry.Template{Name: name, Body: fleet, Enabled: name != "off", Hook: hook})
 		ok(t, err)

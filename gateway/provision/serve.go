@@ -3,7 +3,10 @@ package provision
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"strings"
+	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
@@ -118,7 +121,14 @@ func (s *Service) provision(ctx context.Context, r request, in map[string]any) (
 	if err != nil {
 		return nil, err
 	}
-	if err := s.ask(ctx, r, t, id, parameters); err != nil {
+	c, err := s.registry.Certificate(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ask(ctx, t, HookRequest{
+		ClaimCertificateID: r.message.Origin.Principal.ID, CertificateID: id, CertificatePEM: c.PEM,
+		ClientID: r.message.Origin.ClientID, Parameters: parameters,
+	}); err != nil {
 		return nil, err
 	}
 	parameters[parameterPrefix+"Id"] = id
@@ -142,29 +152,30 @@ func (s *Service) provision(ctx context.Context, r request, in map[string]any) (
 	return answer, nil
 }
 
+// hookWait is how long a hook may think, as at AWS.
+const hookWait = 5 * time.Second
+
 // ask asks the template's hook, and puts its overrides into the parameters. A
 // hook that is named and not there allows nothing.
-func (s *Service) ask(ctx context.Context, r request, t registry.Template, id string, parameters map[string]string) error {
+func (s *Service) ask(ctx context.Context, t registry.Template, r HookRequest) error {
 	if t.Hook == "" {
 		return nil
 	}
-	hook := s.cfg.Hooks[t.Hook]
+	hook := s.cfg.Hook(t.Hook)
 	if hook == nil {
 		return iot.Errorf(iot.Forbidden, "the pre-provisioning hook of template %q is not available here", t.Name)
 	}
-	allow, overrides, err := hook(ctx, HookRequest{
-		ClaimCertificateID: r.message.Origin.Principal.ID, CertificateID: id, TemplateName: t.Name,
-		TemplateArn: s.cfg.ARN("provisioningtemplate/" + t.Name), ClientID: r.message.Origin.ClientID, Parameters: parameters,
-	})
+	ctx, cancel := context.WithTimeout(ctx, hookWait)
+	defer cancel()
+	r.TemplateArn = s.cfg.ARN("provisioningtemplate/" + t.Name)
+	allow, overrides, err := hook(ctx, r)
 	if err != nil {
-		return err
+		return fmt.Errorf("pre-provisioning hook of template %q: %w", t.Name, err)
 	}
 	if !allow {
 		return iot.Errorf(iot.Forbidden, "the pre-provisioning hook of template %q does not allow this device", t.Name)
 	}
-	for name, value := range overrides {
-		parameters[name] = value
-	}
+	maps.Copy(r.Parameters, overrides)
 	return nil
 }
 
