@@ -314,6 +314,9 @@ func (s *step) assume() {
 	before, after := sides(s.Record.Push.Changes)
 	for _, leaf := range leavesOf(before, after) {
 		v := after.Get(leaf...)
+		if stands(before, s.Upstream.State, leaf) {
+			continue
+		}
 		if s.Upstream.State.Get(leaf...).EqualFloat(before.Get(leaf...)) && !s.perhapsRemoved(leaf, before, v) {
 			continue
 		}
@@ -330,7 +333,7 @@ func (s *step) perhapsRemoved(leaf doc.Path, before, v doc.Value) bool {
 	switch {
 	case !v.Exists() || !s.Local.State.Get(leaf...).EqualFloat(v) || s.policy.Direction != Both:
 		return false
-	case before.Get(leaf...).Exists() || stands(before, s.Upstream.State, leaf):
+	case before.Get(leaf...).Exists(), !s.Upstream.Exists: // a shadow that is not there most likely never came
 		return false
 	}
 	c := Conflict{Path: leaf, Local: v, Winner: s.policy.untimed(leaf)}
@@ -339,8 +342,16 @@ func (s *step) perhapsRemoved(leaf doc.Path, before, v doc.Value) bool {
 }
 
 // stands reports whether state still has the old value in whose place an object
-// with the leaf was to come.
+// with the leaf was to come, or a leaf of the old object in whose place the leaf
+// was.
 func stands(before, state doc.Value, leaf doc.Path) bool {
+	if was := before.Get(leaf...); was.Kind() == doc.Object {
+		for text, v := range was.Flatten() {
+			if state.Get(append(leaf[:len(leaf):len(leaf)], doc.ParsePath(text)...)...).EqualFloat(v) {
+				return true
+			}
+		}
+	}
 	for n := 1; n < len(leaf); n++ {
 		old := before.Get(leaf[:n]...)
 		if old.Exists() && old.Kind() != doc.Object {
