@@ -192,13 +192,13 @@ func TestRuleVerbs_MakeTryTraceAndRemoveARule(t *testing.T) {
 
 // The unmodified command line of AWS makes the same rules.
 func TestRules_TheAWSCommandLineMakesTheSame(t *testing.T) {
-	gwtest.Need(t, "aws")
+	gwtest.Need(t, "/usr/bin/aws")
 	s := newSite(t, "gw", "")
 	url := s.withControl()
 	s.start()
 	key := ask[struct{ AccessKeyId, SecretAccessKey string }](t, "access-key", "create", "--socket", s.socket)
 	aws := func(args ...string) (string, error) {
-		cmd := exec.Command("aws", append([]string{"iot", "--endpoint-url", url, "--region", "us-east-1", "--output", "json"}, args...)...)
+		cmd := exec.Command("/usr/bin/aws", append([]string{"iot", "--endpoint-url", url, "--region", "us-east-1", "--output", "json"}, args...)...)
 		cmd.Env = append(os.Environ(), "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true", "AWS_ACCESS_KEY_ID="+key.AccessKeyId, "AWS_SECRET_ACCESS_KEY="+key.SecretAccessKey)
 		out, err := cmd.CombinedOutput()
 		return string(out), err

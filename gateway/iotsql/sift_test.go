@@ -1,7 +1,6 @@
 package iotsql
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -55,6 +54,6 @@ func TestSieve_NeverRejectsWhatFires(t *testing.T) {
 		}
 	}
 	if fired < 500 || sifted < 5000 {
-		t.Error(fmt.Sprintf("%d fired and %d were sifted: nothing is proven", fired, sifted))
+		t.Errorf("%d fired and %d were sifted: nothing is proven", fired, sifted)
 	}
 }
