@@ -8,25 +8,13 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
+	"github.com/tidehold/tidehold/gateway/messages/marks"
 	"github.com/tidehold/tidehold/gateway/messages/tail"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
-// Tally is the sum check of one cursor: allocated = delivered + pending + lost
-// + folded + skipped (telemetry.md C5).
-type Tally struct {
-	Allocated uint64 `json:"allocated"`
-	Delivered uint64 `json:"delivered"`
-	Lost      uint64 `json:"lost"`
-	Folded    uint64 `json:"folded"`
-	Skipped   uint64 `json:"skipped"`
-	// Inherited is the part of Allocated that came with salvaged blocks and has
-	// numbers of an older incarnation.
-	Inherited uint64 `json:"inherited,omitempty"`
-}
-
-// accounted is everything that is not pending.
-func (t Tally) accounted() uint64 { return t.Delivered + t.Lost + t.Folded + t.Skipped }
+// Tally is the sum check of one cursor (telemetry.md C5).
+type Tally = marks.Tally
 
 // cursor is the state of one reader. Guarded by Log.mu, but for the streams,
 // which only its pump moves; their positions are read under the lock.
@@ -85,13 +73,13 @@ func (p *progress) set(i int) {
 
 func (p *progress) pinned() bool { return p.out > 0 || p.loaded }
 
-func newCursor(name string, row cursorRow) *cursor {
+func newCursor(name string, row marks.Cursor) *cursor {
 	return &cursor{name: name, required: row.Required, active: row.Active, t: row.Tally, saved: row.Tally, upTo: row.Done,
-		pending: int64(row.Allocated - row.accounted()), prog: make(map[int64]*progress), wake: make(chan struct{}, 1)}
+		pending: int64(row.Allocated - row.Accounted()), prog: make(map[int64]*progress), wake: make(chan struct{}, 1)}
 }
 
-func (c *cursor) row() cursorRow {
-	return cursorRow{Required: c.required, Active: c.active, Tally: c.saved, Done: c.upTo}
+func (c *cursor) row() marks.Cursor {
+	return marks.Cursor{Required: c.required, Active: c.active, Tally: c.saved, Done: c.upTo}
 }
 
 // isDone reports whether the cursor has nothing left to do with a block that
@@ -144,7 +132,7 @@ func (l *Log) Declare(ctx context.Context, list []CursorConfig) error {
 func (l *Log) declare(want CursorConfig) {
 	c := l.cursors[want.Name]
 	if c == nil {
-		c = newCursor(want.Name, cursorRow{})
+		c = newCursor(want.Name, marks.Cursor{})
 		for cls := range c.upTo {
 			c.upTo[cls] = classBase(cls) | (l.mark.NextBlock - 1)
 		}

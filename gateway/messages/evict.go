@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/messages/loss"
+	"github.com/tidehold/tidehold/gateway/messages/marks"
 	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -286,10 +287,7 @@ func (l *Log) Forget(ctx context.Context, name string) error {
 		delete(l.cursors, name)
 		delete(w.saved, name)
 		l.mu.Unlock()
-		if _, err := tx.Exec("DELETE FROM mark WHERE name=?", cursorPrefix+name); err != nil {
-			return err
-		}
-		if _, err := tx.Exec("DELETE FROM prog WHERE cursor=?", name); err != nil {
+		if err := marks.DropCursor(tx, name); err != nil {
 			return err
 		}
 		return l.sweep(tx, w)

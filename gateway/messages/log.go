@@ -40,6 +40,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/messages/block"
+	"github.com/tidehold/tidehold/gateway/messages/marks"
 	"github.com/tidehold/tidehold/gateway/messages/ring"
 	"github.com/tidehold/tidehold/gateway/messages/tail"
 	"github.com/tidehold/tidehold/gateway/metrics"
@@ -52,7 +53,7 @@ const (
 	Normal   = 1
 	Bulk     = 2
 
-	classes = 3
+	classes = marks.Classes
 )
 
 // The limits of a log that are not settings.
@@ -133,8 +134,8 @@ type Log struct {
 
 	mu       sync.Mutex
 	start    Start
-	mark     mark   // as written down
-	next     uint64 // number of the next record
+	mark     marks.Log // as written down
+	next     uint64    // number of the next record
 	tail     tail.Tail
 	elidedTo uint64 // numbers up to here that are not in mark need no commit
 	telling  bool   // somebody calls done functions
@@ -172,10 +173,7 @@ type Start struct {
 }
 
 // Range is a closed range of sequence numbers.
-type Range struct {
-	From uint64 `json:"from"`
-	To   uint64 `json:"to"`
-}
+type Range = marks.Range
 
 // New reads where the log stands and skips the numbers that a crash left open.
 // It takes a time that does not depend on what the log holds. db must have

@@ -120,7 +120,7 @@ func (f *fixture) check() {
 		f.t.Fatal(err)
 	}
 	for _, c := range f.l.Stats(context.Background()).Cursors {
-		if int64(c.Allocated) != int64(c.accounted())+c.Pending {
+		if int64(c.Allocated) != int64(c.Accounted())+c.Pending {
 			f.t.Fatalf("sum check of %s: allocated %d, delivered %d + pending %d + lost %d + skipped %d",
 				c.Name, c.Allocated, c.Delivered, c.Pending, c.Lost, c.Skipped)
 		}
@@ -205,7 +205,7 @@ func TestCrash_NumbersAreNeverUsedAgainAndTheRestIsSkipped(t *testing.T) {
 	f.append(rec("never committed", Normal, "cloud"))
 	f.crash(cloud)
 	s := f.l.Started()
-	if s.Inc != inc || s.Fresh || s.FirstSeq != 1025 || len(s.Skips) != 1 || s.Skips[0] != (Range{2, 1024}) {
+	if s.Inc != inc || s.Fresh || s.FirstSeq != 1025 || len(s.Skips) != 1 || s.Skips[0] != (Range{From: 2, To: 1024}) {
 		t.Errorf("start after the crash %+v", s)
 	}
 	f.check()
@@ -214,7 +214,7 @@ func TestCrash_NumbersAreNeverUsedAgainAndTheRestIsSkipped(t *testing.T) {
 		t.Errorf("stats %+v", c)
 	}
 	f.crash(cloud) // the skip was not announced: it is kept, and the new rest comes with it
-	if s := f.l.Started(); len(s.Skips) != 2 || s.Skips[1] != (Range{1025, 2048}) {
+	if s := f.l.Started(); len(s.Skips) != 2 || s.Skips[1] != (Range{From: 1025, To: 2048}) {
 		t.Errorf("skips %v", s.Skips)
 	}
 	f.l.Append(Batch{Records: []Record{rec("sys", Critical, "cloud")}, StartSent: true}, func(error) {})

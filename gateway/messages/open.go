@@ -2,7 +2,6 @@ package messages
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/messages/loss"
+	"github.com/tidehold/tidehold/gateway/messages/marks"
 	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -110,7 +110,7 @@ func replace(ctx context.Context, o store.Options) (*store.DB, Opened, error) {
 	done := Opened{SetAside: bad}
 	old, err := store.OpenReadOnly(ctx, bad)
 	if err == nil {
-		s := &salvage{old: old, db: db, rows: make(map[string]cursorRow), pending: make(map[string]uint64), out: &done}
+		s := &salvage{old: old, db: db, rows: make(map[string]marks.Cursor), pending: make(map[string]uint64), out: &done}
 		err = s.run(ctx)
 		old.Close()
 	}
@@ -123,8 +123,8 @@ func replace(ctx context.Context, o store.Options) (*store.DB, Opened, error) {
 // salvage copies what can be read of a damaged file.
 type salvage struct {
 	old, db *store.DB
-	mark    mark                 // of the old file, zero when unreadable
-	rows    map[string]cursorRow // cursors of the old file, as far as readable
+	mark    marks.Log               // of the old file, zero when unreadable
+	rows    map[string]marks.Cursor // cursors of the old file, as far as readable
 	prog    map[string]map[int64]*progress
 	pending map[string]uint64 // found pending per cursor
 	tally   map[string]Tally  // of the copied blocks
@@ -157,11 +157,8 @@ func (s *salvage) readState(ctx context.Context) {
 	l := &Log{cursors: make(map[string]*cursor)}
 	s.prog = make(map[string]map[int64]*progress)
 	_ = s.old.Read(ctx, func(tx *store.Tx) error {
-		var text string
-		if found, err := tx.QueryRow("SELECT v FROM mark WHERE name=?", []any{markName}, &text); err != nil || !found {
-			return err
-		}
-		if err := json.Unmarshal([]byte(text), &s.mark); err != nil {
+		var err error
+		if s.mark, _, err = marks.GetLog(tx); err != nil {
 			return err
 		}
 		return l.loadCursors(tx)
@@ -296,8 +293,7 @@ func (s *salvage) copyRows(tx *store.Tx, batch []*row) error {
 			if p == nil {
 				continue
 			}
-			_, err := tx.Exec("INSERT INTO prog(cursor, seg, delivered, lost, done, acked) VALUES(?, ?, ?, ?, ?, ?)",
-				d.Name, r.ID, p.delivered, p.lost, p.done, p.acked)
+			err := marks.PutProgress(tx, marks.Progress{Cursor: d.Name, Block: r.ID, Delivered: p.delivered, Lost: p.lost, Done: p.done, Acked: p.acked})
 			if err != nil {
 				return err
 			}
@@ -311,7 +307,7 @@ func (s *salvage) copyRows(tx *store.Tx, batch []*row) error {
 func (s *salvage) writeState(tx *store.Tx) error {
 	for name := range s.tally {
 		if _, ok := s.rows[name]; !ok {
-			s.rows[name] = cursorRow{Required: true}
+			s.rows[name] = marks.Cursor{Required: true}
 		}
 	}
 	for _, x := range s.losses {
@@ -320,7 +316,7 @@ func (s *salvage) writeState(tx *store.Tx) error {
 		}
 	}
 	for name, row := range s.rows {
-		had := row.Allocated - row.accounted()
+		had := row.Allocated - row.Accounted()
 		row.Tally = s.tally[name]
 		if lost := had - min(had, s.pending[name]); lost > 0 {
 			row.Allocated += lost
@@ -331,7 +327,7 @@ func (s *salvage) writeState(tx *store.Tx) error {
 				return err
 			}
 		}
-		if err := putMark(tx, cursorPrefix+name, row); err != nil {
+		if err := marks.PutCursor(tx, name, row); err != nil {
 			return err
 		}
 	}
@@ -344,7 +340,7 @@ func (s *salvage) writeHead(tx *store.Tx) error {
 	if next <= 0 {
 		return fmt.Errorf("salvage: block number %d", next)
 	}
-	return putMark(tx, markName, mark{NextBlock: next})
+	return marks.PutLog(tx, marks.Log{NextBlock: next})
 }
 
 // Renew makes the next start draw a new incarnation: a restored backup must not
@@ -353,24 +349,19 @@ func (s *salvage) writeHead(tx *store.Tx) error {
 func Renew(ctx context.Context, db *store.DB) error {
 	return db.Write(ctx, "renew incarnation", func(tx *store.Tx) error {
 		l := &Log{cursors: make(map[string]*cursor)}
-		var text string
-		found, err := tx.QueryRow("SELECT v FROM mark WHERE name=?", []any{markName}, &text)
+		m, found, err := marks.GetLog(tx)
 		if err != nil || !found {
 			return err
-		}
-		var m mark
-		if err := json.Unmarshal([]byte(text), &m); err != nil {
-			return fmt.Errorf("mark: %w", err)
 		}
 		if err := l.loadCursors(tx); err != nil {
 			return err
 		}
 		for name, c := range l.cursors {
 			c.saved.Inherited = c.saved.Allocated
-			if err := putMark(tx, cursorPrefix+name, c.row()); err != nil {
+			if err := marks.PutCursor(tx, name, c.row()); err != nil {
 				return err
 			}
 		}
-		return putMark(tx, markName, mark{NextBlock: m.NextBlock})
+		return marks.PutLog(tx, marks.Log{NextBlock: m.NextBlock})
 	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/messages/loss"
+	"github.com/tidehold/tidehold/gateway/messages/offset"
 	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -103,37 +104,30 @@ func (l *Log) Quarantine(ctx context.Context) (list []Quarantined, err error) {
 
 // SetOffset notes, for a boot, how far the true time is ahead of the time since
 // boot, so that messages captured without a trusted clock get their time later.
-func (l *Log) SetOffset(ctx context.Context, boot string, offset time.Duration) error {
+func (l *Log) SetOffset(ctx context.Context, boot string, d time.Duration) error {
 	return l.ask(ctx, &request{light: true, ended: make(chan error, 1), fn: func(tx *store.Tx, _ *write) error {
-		_, err := tx.Exec(`INSERT INTO clock(boot, offset_ms, at_ms) VALUES(?, ?, ?)
-			ON CONFLICT(boot) DO UPDATE SET offset_ms=excluded.offset_ms, at_ms=excluded.at_ms`,
-			boot, offset.Milliseconds(), time.Now().UnixMilli())
-		if err == nil {
-			_, err = tx.Exec("DELETE FROM clock WHERE boot NOT IN (SELECT boot FROM clock ORDER BY at_ms DESC LIMIT 1000)")
-		}
-		return err
+		return offset.Put(tx, boot, d, time.Now())
 	}})
 }
 
 // Offsets gives what SetOffset noted, by boot.
-func (l *Log) Offsets(ctx context.Context) (map[string]time.Duration, error) {
-	offsets := make(map[string]time.Duration)
-	err := l.db.Read(ctx, func(tx *store.Tx) error {
-		return tx.Query("SELECT boot, offset_ms FROM clock", nil, func(scan store.Scan) error {
-			var boot string
-			var ms int64
-			err := scan(&boot, &ms)
-			offsets[boot] = time.Duration(ms) * time.Millisecond
-			return err
-		})
+func (l *Log) Offsets(ctx context.Context) (all map[string]time.Duration, err error) {
+	err = l.db.Read(ctx, func(tx *store.Tx) error {
+		all, err = offset.All(tx)
+		return err
 	})
-	return offsets, err
+	return all, err
 }
 
-// Scan gives every record in a message file, class by class, oldest first in
-// each, with the ids of the blocks above after[class]. It needs no Log: a
-// stopped daemon's file can be looked at. The error of each ends it.
+// Scan gives every record of a message file that a cursor waits for, To naming
+// who does, class by class, the oldest first in each. It needs no Log: a stopped
+// daemon's file can be looked at; of a running one it sees what is written down
+// (Flush). The error of each ends it.
 func Scan(ctx context.Context, db *store.DB, each func(*Record) error) error {
+	l := &Log{cursors: make(map[string]*cursor)}
+	if err := db.Read(ctx, l.loadCursors); err != nil {
+		return err
+	}
 	for cls := range classes {
 		for after := classBase(cls); ; {
 			var b *block.Block
@@ -148,7 +142,7 @@ func Scan(ctx context.Context, db *store.DB, each func(*Record) error) error {
 				break
 			}
 			after = b.ID
-			if err := eachRecord(b, cls, each); err != nil {
+			if err := l.eachWaiting(b, each); err != nil {
 				return err
 			}
 		}
@@ -156,13 +150,21 @@ func Scan(ctx context.Context, db *store.DB, each func(*Record) error) error {
 	return nil
 }
 
-func eachRecord(b *block.Block, cls int, each func(*Record) error) error {
+func (l *Log) eachWaiting(b *block.Block, each func(*Record) error) error {
 	for i := range b.Recs {
-		if b.Recs[i].Seq == 0 {
+		r := &b.Recs[i]
+		r.Class, r.To = uint8(classOf(b.ID)), nil
+		for n, d := range b.Dests {
+			c := l.cursors[d.Name]
+			if r.Seq == 0 || c == nil || b.Masks[i]&(1<<n) == 0 || c.isDone(b.ID) || c.prog[b.ID] != nil && c.prog[b.ID].has(i) {
+				continue
+			}
+			r.To = append(r.To, d.Name)
+		}
+		if len(r.To) == 0 {
 			continue
 		}
-		b.Recs[i].Class = uint8(cls)
-		if err := each(&b.Recs[i]); err != nil {
+		if err := each(r); err != nil {
 			return err
 		}
 	}

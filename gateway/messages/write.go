@@ -8,8 +8,8 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/messages/loss"
+	"github.com/tidehold/tidehold/gateway/messages/marks"
 	"github.com/tidehold/tidehold/gateway/messages/ring"
-	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/messages/tail"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -22,16 +22,17 @@ type write struct {
 	recs    []ref // of apps, to be stored
 	last    uint64
 	asked   []*request
-	mark    mark
-	elided  map[string]uint64    // that the rows contain, by cursor
-	nElided float64              // of apps, left out of recs
-	saved   map[string]cursorRow // what the rows will say
-	changed map[string]bool      // rows to write
+	mark    marks.Log
+	elided  map[string]uint64       // that the rows contain, by cursor
+	nElided float64                 // of apps, left out of recs
+	saved   map[string]marks.Cursor // what the rows will say
+	changed map[string]bool         // rows to write
 	steps   []step
-	acks    map[string]int // acknowledgements that the steps contain
-	blocks  []*block.Block // appended
-	refs    [][]ref        // where the records of blocks came from
-	out     []exit         // blocks that leave the file
+	acks    map[string]int    // acknowledgements that the steps contain
+	blocks  []*block.Block    // appended
+	refs    [][]ref           // where the records of blocks came from
+	adopted map[string]uint64 // by cursor
+	out     []exit            // blocks that leave the file
 	losses  []Loss
 	nLosses int // of losses, taken from Log.losses; the rest came up here
 	quar    []Quarantined
@@ -148,7 +149,7 @@ func (l *Log) plan(now time.Time) *write {
 	w := l.writing
 	w.planned = true
 	w.asked, w.mark, w.last = l.asked, l.mark, l.next-1
-	w.saved, w.changed, w.acks = make(map[string]cursorRow), make(map[string]bool), make(map[string]int)
+	w.saved, w.changed, w.acks = make(map[string]marks.Cursor), make(map[string]bool), make(map[string]int)
 	for name, c := range l.cursors {
 		w.saved[name] = c.row()
 	}
@@ -291,10 +292,7 @@ func (l *Log) build(w *write, cls int, refs []ref) *block.Block {
 
 func (l *Log) insertBlocks(tx *store.Tx, w *write) error {
 	for _, b := range w.blocks {
-		stored, enc := l.packer.Pack(b.EncodeBody())
-		b.Bytes = len(stored)
-		err := segment.Insert(tx, b, stored, enc, block.Sum(stored), b.Recs[0].Wall.UnixMilli())
-		if err != nil {
+		if err := l.insertBlock(tx, b); err != nil {
 			return err
 		}
 	}
@@ -314,9 +312,7 @@ func (l *Log) writeProgress(tx *store.Tx, w *write) error {
 		if !s.row {
 			continue
 		}
-		_, err := tx.Exec(`INSERT INTO prog(cursor, seg, delivered, lost, done, acked) VALUES(?, ?, ?, ?, ?, ?)
-			ON CONFLICT(cursor, seg) DO UPDATE SET delivered=excluded.delivered, lost=excluded.lost, done=excluded.done, acked=excluded.acked`,
-			s.cursor, s.id, s.delivered, s.lost, s.done, s.acked)
+		err := marks.PutProgress(tx, marks.Progress{Cursor: s.cursor, Block: s.id, Delivered: s.delivered, Lost: s.lost, Done: s.done, Acked: s.acked})
 		if err != nil {
 			return err
 		}
@@ -349,7 +345,7 @@ func (l *Log) doRequests(tx *store.Tx, w *write) error {
 func (l *Log) writeMarks(tx *store.Tx, w *write) error {
 	for name := range w.changed {
 		if row, ok := w.saved[name]; ok {
-			if err := putMark(tx, cursorPrefix+name, row); err != nil {
+			if err := marks.PutCursor(tx, name, row); err != nil {
 				return err
 			}
 		}
@@ -358,7 +354,7 @@ func (l *Log) writeMarks(tx *store.Tx, w *write) error {
 	if w.used, err = tx.UsedBytes(); err != nil {
 		return err
 	}
-	return putMark(tx, markName, w.mark)
+	return marks.PutLog(tx, w.mark)
 }
 
 // written takes over what a write did, or forgets that it tried, and tells
@@ -419,6 +415,7 @@ func (l *Log) take(w *write, now time.Time) {
 		l.lastProgress = now
 	}
 	l.takeCursors(w)
+	l.takeAdopted(w)
 	for _, b := range w.blocks {
 		l.rings[classOf(b.ID)].Push(b)
 	}

@@ -118,6 +118,7 @@ func Trim(tx *store.Tx, losses, quar int) error {
 
 // Quarantined is a message that the far side cannot take.
 type Quarantined struct {
+	ID     int64 // of its row
 	Cursor string
 	Why    string
 	At     time.Time
@@ -133,12 +134,12 @@ func WriteQuarantined(tx *store.Tx, q *Quarantined) error {
 
 // ListQuarantined gives the poison messages, oldest first.
 func ListQuarantined(tx *store.Tx) (list []Quarantined, err error) {
-	err = tx.Query("SELECT cursor, inc, why, at_ms, body FROM quar ORDER BY id", nil, func(scan store.Scan) error {
+	err = tx.Query("SELECT id, cursor, inc, why, at_ms, body FROM quar ORDER BY id", nil, func(scan store.Scan) error {
 		var q Quarantined
 		var inc string
 		var at int64
 		var body []byte
-		if err := scan(&q.Cursor, &inc, &q.Why, &at, &body); err != nil {
+		if err := scan(&q.ID, &q.Cursor, &inc, &q.Why, &at, &body); err != nil {
 			return err
 		}
 		var err error
@@ -148,4 +149,11 @@ func ListQuarantined(tx *store.Tx) (list []Quarantined, err error) {
 		return err
 	})
 	return list, err
+}
+
+// DropQuarantined forgets a poison message; false when there is none with that
+// id.
+func DropQuarantined(tx *store.Tx, id int64) (bool, error) {
+	res, err := tx.Exec("DELETE FROM quar WHERE id=?", id)
+	return res.RowsAffected > 0, err
 }
