@@ -22,6 +22,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/shadow"
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/telemetry"
+	"github.com/tidehold/tidehold/gateway/telemetry/desk"
 	"github.com/tidehold/tidehold/shadowsync/dispute"
 )
 
@@ -136,6 +137,7 @@ func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error 
 		ControlTLS:   r.keeper.TLS(local.Listener{Protocols: []string{wire.ProtocolHTTP}}),
 	}, httpapi.Services{
 		Shadows: shadowDesk{r.shadows, g.env.Clock}, Uplinks: o, Sim: o, Publisher: h, Broker: connections{r.broker}, Operator: o, Rules: ruleDesk{r.rules}, Keys: k,
+		Spool:   spoolDesk{desk.Desk{Gateway: string(g.cfg.Gateway.ID), DB: r.files.messages}, r.messages, r.spool},
 		Control: r.control, Root: r.keeper.RootPEM, Clock: g.env.Clock, IDs: g.ids,
 		Console: console.Handler(), Metrics: g.metrics.Handler(),
 	}, g.metrics, g.log)

@@ -36,7 +36,7 @@ func everything(*http.Request) string { return "*" }
 
 // admin are the gateway's own operations, for the command line and the console.
 func (s *Server) admin() []operation {
-	return append(s.ruleOperations(), []operation{
+	return append(append(s.ruleOperations(), s.spoolOperations()...), []operation{
 		{"GET /tidehold/v1/status", "tidehold:Read", everything, s.value(s.services.Operator.Status)},
 		{"GET /tidehold/v1/version", "tidehold:Read", everything, s.value(s.services.Operator.Version)},
 		{"GET /tidehold/v1/spool", "tidehold:Read", everything, s.value(s.services.Operator.SpoolStats)},
@@ -95,7 +95,7 @@ func (s *Server) deviceRoutes() http.Handler {
 // policy is asked too.
 func (s *Server) ask(who identify, asked bool, op operation) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := readBody(r)
+		body, err := readBody(r, op.bodyMax())
 		if err != nil {
 			writeError(w, err)
 			return
@@ -124,7 +124,7 @@ func (s *Server) withControl(others http.Handler, who identify) http.Handler {
 			others.ServeHTTP(w, r)
 			return
 		}
-		body, err := readBody(r)
+		body, err := readBody(r, BodyBytesMax)
 		var principal iot.Principal
 		if err == nil {
 			principal, err = who(r, body)

@@ -235,12 +235,12 @@ func (w *statusWriter) WriteHeader(status int) {
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // readBody reads a bounded body.
-func readBody(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, BodyBytesMax+1))
+func readBody(r *http.Request, most int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	if err != nil {
 		return nil, iot.Errorf(iot.InvalidRequest, "request body: %v", err)
 	}
-	if len(body) > BodyBytesMax {
+	if int64(len(body)) > most {
 		return nil, iot.Errorf(iot.TooLarge, "The payload exceeds the maximum size allowed")
 	}
 	return body, nil

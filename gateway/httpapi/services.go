@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/clock"
@@ -101,6 +102,19 @@ type Operator interface {
 	Live() error
 }
 
+// Spool is what people look at and do in the spool (telemetry.md section 13).
+// Values are written as JSON.
+type Spool interface {
+	// SpoolLook answers one of ls, peek, verify, losses and quarantine; another
+	// one is NotFound.
+	SpoolLook(ctx context.Context, what string, query url.Values) (any, error)
+	// SpoolExport writes every message that fits, one document each.
+	SpoolExport(ctx context.Context, query url.Values, write func([]byte) error) error
+	// SpoolDo does one of drop, forget, import, release, discard, pause, resume
+	// and rate; another one is NotFound.
+	SpoolDo(ctx context.Context, verb string, request []byte) (any, error)
+}
+
 // Rules answers about rules and roles what AWS's API does not. Values are
 // written as JSON; an unknown rule is Unauthorized as there, an unknown role
 // NotFound.
@@ -145,6 +159,8 @@ type Services struct {
 	Operator  Operator
 	// Rules may be nil: there are none of its routes then.
 	Rules Rules
+	// Spool may be nil, likewise.
+	Spool Spool
 	Keys  Keys
 	// Control may be nil.
 	Control Control

@@ -253,11 +253,11 @@ func (l *Log) isPinned(w *write, m meta) bool {
 	return false
 }
 
-// Drop loses the records of a class captured before a time, on request. Blocks
-// that are on their way stay.
-func (l *Log) Drop(ctx context.Context, class int, before time.Time) (blocks int, err error) {
+// Drop loses the blocks of a class begun before a time, on request, and says how
+// many messages that cost, each once per cursor. Blocks on their way stay.
+func (l *Log) Drop(ctx context.Context, class int, before time.Time) (lost int, err error) {
 	err = l.request(ctx, func(tx *store.Tx, w *write) error {
-		blocks = 0
+		lost = 0
 		for after := classBase(class); ; {
 			var wall int64
 			found, err := tx.QueryRow("SELECT id, wall_ms FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1",
@@ -272,11 +272,13 @@ func (l *Log) Drop(ctx context.Context, class int, before time.Time) (blocks int
 			if gone, err := l.evict(tx, w, metaOf(b), ReasonOperator); err != nil {
 				return err
 			} else if gone {
-				blocks++
+				for _, n := range w.out[len(w.out)-1].lost {
+					lost += n
+				}
 			}
 		}
 	})
-	return blocks, err
+	return lost, err
 }
 
 // Forget takes a cursor away that is no longer declared: what only it waited

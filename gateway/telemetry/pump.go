@@ -38,9 +38,10 @@ const (
 	openBytesMax  = 8 << 20     // payload on its way to one uplink
 	retryMin      = 100 * time.Millisecond
 	retryMax      = 5 * time.Second
-	batchReserve  = 1024      // left free in a batch (telemetry.md 3.2)
-	batchBytes    = 128 << 10 // of a batch when the far side has no limit
-	markBacklog   = 10        // pending at a connect, whose end a mark tells
+	batchReserve  = 1024        // left free in a batch (telemetry.md 3.2)
+	batchBytes    = 128 << 10   // of a batch when the far side has no limit
+	pausedLook    = time.Second // between looks whether a pause is over
+	markBacklog   = 10          // pending at a connect, whose end a mark tells
 )
 
 // parcel is one publish on its way: a message or a batch.
@@ -147,6 +148,9 @@ func (p *pump) step(ctx context.Context, now time.Time) (time.Duration, error) {
 	if wait := p.retryAt.Sub(now); wait > 0 {
 		return wait, nil
 	}
+	if p.u.isPaused() {
+		return pausedLook, nil
+	}
 	if now.Sub(p.told) >= announceEvery {
 		p.told = now
 		p.s.announce(ctx, p.u, p.k)
@@ -195,6 +199,7 @@ func (p *pump) stall() bool {
 func (p *pump) mayWait(now time.Time) time.Duration {
 	p.u.mu.Lock()
 	narrow := p.u.trouble.narrow()
+	p.rate.rate = p.u.rate()
 	p.u.mu.Unlock()
 	p.mu.Lock()
 	size := p.window.size()

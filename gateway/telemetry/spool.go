@@ -159,6 +159,8 @@ type uplink struct {
 	trouble    trouble
 	speed      speed
 	ackTimes   ackTimes
+	paused     bool
+	rateNow    *float64 // replaces Rate
 }
 
 // Spool is the durable queue of what goes up. All methods are safe for

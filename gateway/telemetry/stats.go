@@ -76,10 +76,10 @@ func (s *Spool) eta(name string, pending int64) float64 {
 	}
 	u.mu.Lock()
 	rate := u.speed.perSecond
-	u.mu.Unlock()
 	if rate <= 0 {
-		rate = u.Rate
+		rate = u.rate()
 	}
+	u.mu.Unlock()
 	if rate <= 0 {
 		return -1
 	}

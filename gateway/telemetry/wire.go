@@ -63,11 +63,6 @@ func laneName(back bool) string {
 	return "live"
 }
 
-// idOf is the id of a message: it never changes.
-func (s *Spool) idOf(r *messages.Record) string {
-	return s.cfg.Gateway + ":" + r.Inc + ":" + strconv.FormatUint(r.Seq, 10)
-}
-
 // outgoing puts a record into the form and onto the topic of its route. A
 // record whose entry was removed from the configuration takes the default.
 func (s *Spool) outgoing(u *uplink, r *messages.Record, st stamp, back bool) (out Outgoing, batch *Route) {
@@ -113,9 +108,10 @@ func (r *Route) formOf(rec *messages.Record) string {
 // native is the JSON envelope of telemetry.md 3.1.
 func (s *Spool) native(r *messages.Record, st stamp, back bool) []byte {
 	b := make([]byte, 0, 256+len(r.Payload))
-	b = appendMember(b, '{', "id", s.idOf(r))
-	b = appendMember(b, ',', "gw", s.cfg.Gateway)
-	b = appendMember(b, ',', "inc", r.Inc)
+	b = appendMember(b, '{', "id", r.ID(s.cfg.Gateway))
+	gateway, inc := r.Home(s.cfg.Gateway)
+	b = appendMember(b, ',', "gw", gateway)
+	b = appendMember(b, ',', "inc", inc)
 	b = append(b, `,"seq":`...)
 	b = strconv.AppendUint(b, r.Seq, 10)
 	b = appendMember(b, ',', "ts", st.ts.UTC().Format(timeLayout))
@@ -164,7 +160,7 @@ func (s *Spool) inject(r *messages.Record, st stamp, back bool) []byte {
 	if _, taken := members["_gw"]; taken {
 		return r.Payload
 	}
-	g := appendMember(nil, '{', "id", s.idOf(r))
+	g := appendMember(nil, '{', "id", r.ID(s.cfg.Gateway))
 	g = appendMember(g, ',', "ts", st.ts.UTC().Format(timeLayout))
 	g = appendMember(g, ',', "cq", st.cq)
 	g = append(appendMember(g, ',', "lane", laneName(back)), '}')

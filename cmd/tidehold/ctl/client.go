@@ -56,7 +56,7 @@ func ExitCode(err error) int {
 		return ExitUsage
 	case errors.Is(err, errUnreachable):
 		return ExitUnreachable
-	case errors.Is(err, errUnhealthy):
+	case errors.Is(err, errUnhealthy), errors.Is(err, errDamaged):
 		return ExitUnhealthy
 	}
 	switch iot.CodeOf(err) {

@@ -86,7 +86,7 @@ func showNames(w io.Writer, body []byte) error {
 		return UsageError{fmt.Errorf("output name: this command does not answer with names")}
 	}
 	for _, item := range list {
-		for _, key := range []string{"name", "thingName", "ruleName", "policyName", "certificateId", "AccessKeyId", "versionId"} {
+		for _, key := range []string{"name", "thingName", "ruleName", "policyName", "certificateId", "AccessKeyId", "versionId", "id"} {
 			if name, ok := item[key].(string); ok {
 				fmt.Fprintln(w, name)
 				break

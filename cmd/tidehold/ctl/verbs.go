@@ -101,13 +101,6 @@ func (o *options) uplink() *cobra.Command {
 		move("restore", "Let a cut link connect again, at once"))
 }
 
-func (o *options) spool() *cobra.Command {
-	return group("spool", "Telemetry that waits for an upstream",
-		verb("stats", "Figures of the spool", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
-			return o.run(cmd, "GET", "/tidehold/v1/spool", nil, drawSpool)
-		}))
-}
-
 func (o *options) sim() *cobra.Command {
 	set := func(cmd *cobra.Command, part string, want map[string]string) error {
 		body, err := json.Marshal(want)

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -14,6 +16,8 @@ import (
 type Record struct {
 	// Inc and Seq are set by the log: the incarnation of the store that
 	// numbered the message, and its number there. Together they never change.
+	// The incarnation of another gateway's store has that one's name and a colon
+	// before it.
 	Inc string
 	Seq uint64
 
@@ -38,6 +42,22 @@ type Record struct {
 	Properties *iot.Properties
 	// To names the cursors that shall get the message.
 	To []string
+}
+
+// Home is the gateway that numbered r, and its incarnation there; gateway is
+// whose log r is in.
+func (r *Record) Home(gateway string) (name, inc string) {
+	if name, inc, foreign := strings.Cut(r.Inc, ":"); foreign {
+		return name, inc
+	}
+	return gateway, r.Inc
+}
+
+// ID is the id of a message, `gateway:incarnation:number`: it never changes
+// (telemetry.md C4).
+func (r *Record) ID(gateway string) string {
+	gateway, inc := r.Home(gateway)
+	return gateway + ":" + inc + ":" + strconv.FormatUint(r.Seq, 10)
 }
 
 // Size is what a record takes in memory, about.
