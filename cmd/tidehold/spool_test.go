@@ -31,7 +31,9 @@ func (s *site) fill(n int) {
 	})
 }
 
-func askAt[T any](s *site, args ...string) T { return ask[T](s.t, append(args, "--socket", s.socket)...) }
+func askAt[T any](s *site, args ...string) T {
+	return ask[T](s.t, append(args, "--socket", s.socket)...)
+}
 
 func TestSpool_ListsPeeksAndVerifiesOverTheSocketAndInAStoppedFile(t *testing.T) {
 	s := newSite(t, "gw", awayUplink)
