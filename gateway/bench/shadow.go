@@ -30,21 +30,26 @@ func (b *bench) shadow(ctx context.Context) error {
 	return nil
 }
 
+// shadowTarget starts a gateway, or the durable half of one when commits are to
+// be slowed; slowed ends the names of its cells.
+func (b *bench) shadowTarget(ctx context.Context) (t *target, slowed string, err error) {
+	if b.cfg.CommitDelay > 0 && b.cfg.Against == "" {
+		t, err = b.durableTarget(ctx, b.cfg.CommitDelay, "strict")
+		return t, "/" + b.cfg.CommitDelay.String(), err
+	}
+	t, err = b.subject(ctx, setup{yaml: "shadow: {max_in_flight: 0}\n"})
+	return t, "", err
+}
+
 // shadowUpdates pipelines updates of many things and counts what was accepted,
 // which means durable.
 func (b *bench) shadowUpdates(ctx context.Context) (err error) {
-	t, cell := (*target)(nil), "update/200/1024"
-	if b.cfg.CommitDelay > 0 && b.cfg.Against == "" {
-		cell += "/" + b.cfg.CommitDelay.String()
-		t, err = b.durableTarget(ctx, b.cfg.CommitDelay, "strict")
-	} else {
-		t, err = b.subject(ctx, setup{yaml: "shadow: {max_in_flight: 0}\n"})
-	}
+	t, slowed, err := b.shadowTarget(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.stop(false)) }()
-	_, err = b.alone(ctx, cell, t, []bar{most(lost, 0), most("rejected", 0), least(rate, 5000)}, func(t *target) (Figures, error) {
+	_, err = b.alone(ctx, "update/200/1024"+slowed, t, []bar{most(lost, 0), most("rejected", 0), least(rate, 5000)}, func(t *target) (Figures, error) {
 		return b.shadowRound(ctx, t)
 	})
 	return err

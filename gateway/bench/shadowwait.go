@@ -22,12 +22,12 @@ const (
 // shadowWaits times a single get and a single update while others make 1,000
 // updates a second.
 func (b *bench) shadowWaits(ctx context.Context) (err error) {
-	t, err := b.subject(ctx, setup{yaml: "shadow: {max_in_flight: 0}\n"})
+	t, slowed, err := b.shadowTarget(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.stop(false)) }()
-	_, err = b.alone(ctx, "single/1000", t, []bar{most("get_p99_ms", 5), most("update_p99_ms", 5), least(rate, 950)}, func(t *target) (Figures, error) {
+	_, err = b.alone(ctx, "single/1000"+slowed, t, []bar{most("get_p99_ms", 5), most("update_p99_ms", 5), least(rate, 950)}, func(t *target) (Figures, error) {
 		return b.waitRound(ctx, t)
 	})
 	return err

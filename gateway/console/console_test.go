@@ -7,17 +7,23 @@ import (
 )
 
 func TestHandler_ServesThePageWithAStrictPolicyAndNothingFromElsewhere(t *testing.T) {
-	rec := httptest.NewRecorder()
-	Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
-	if rec.Code != 200 || !strings.Contains(rec.Body.String(), "<title>Tidehold</title>") {
-		t.Fatalf("status %d, %d bytes", rec.Code, rec.Body.Len())
-	}
-	if got := rec.Header().Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'none'") {
-		t.Errorf("policy %q", got)
-	}
-	for _, foreign := range []string{"http://", "https://", "//cdn"} {
-		if strings.Contains(rec.Body.String(), foreign) {
-			t.Errorf("the page names %q: it must work without internet", foreign)
+	for path, has := range map[string]string{
+		"/": "<title>Tidehold</title>", "/console/console.js": "drawThings", "/console/console.css": ".online", "/console/": "<title>Tidehold</title>",
+	} {
+		rec := httptest.NewRecorder()
+		Handler().ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
+		body := rec.Body.String()
+		if rec.Code != 200 || !strings.Contains(body, has) {
+			t.Fatalf("%s: status %d, %d bytes without %q", path, rec.Code, len(body), has)
+		}
+		got := rec.Header().Get("Content-Security-Policy")
+		if !strings.HasPrefix(got, "default-src 'none'") || strings.Contains(got, "unsafe") {
+			t.Errorf("%s: policy %q", path, got)
+		}
+		for _, foreign := range []string{"http://", "https://", "//cdn", "innerHTML", "eval(", " style=", " onclick="} {
+			if strings.Contains(body, foreign) {
+				t.Errorf("%s has %q: it must work without internet, and show texts alone", path, foreign)
+			}
 		}
 	}
 }
