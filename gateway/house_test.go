@@ -44,7 +44,7 @@ var doors = map[string][]string{
 // pure rooms decide: no network, no files, no lock, no clock, no goroutine.
 var pure = []string{
 	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
-	"gateway/shadow/doc", "gateway/sigv4", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "shadowsync/pace",
+	"gateway/shadow/doc", "gateway/sigv4", "gateway/ban", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "shadowsync/pace",
 }
 
 // impure is what a pure room may not import from the standard library.
@@ -65,7 +65,8 @@ var arrows = map[string][]string{
 	"gateway/config":             {"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/iotsql", "gateway/uplink/profile", "gateway/config/", "drivers", "drivers/filter"},
 	"gateway/store":              {"gateway/clock", "gateway/metrics"},
 	"gateway/messages":           {"gateway/iot", "gateway/store", "gateway/clock", "gateway/metrics", "gateway/ids", "gateway/messages/"},
-	"gateway/access":             {"gateway/iot", "gateway/policy", "gateway/registry", "gateway/metrics", "gateway/clock"},
+	"gateway/ban":                {},
+	"gateway/access":             {"gateway/ban", "gateway/iot", "gateway/policy", "gateway/registry", "gateway/metrics", "gateway/clock"},
 	"gateway/shadow":             {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/store", "gateway/clock", "gateway/metrics"},
 	"gateway/rules":              {"gateway/iot", "gateway/topic", "gateway/iotsql", "gateway/iotsql/", "gateway/policy", "gateway/registry", "gateway/store", "gateway/metrics", "gateway/clock", "gateway/ids", "gateway/function", "gateway/rules/"},
 	"gateway/registry":           {"gateway/iot", "gateway/policy", "gateway/pki", "gateway/store", "gateway/ids", "gateway/clock", "gateway/metrics", "gateway/registry/table", "gateway/registry/accesskey"},

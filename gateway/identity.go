@@ -134,6 +134,11 @@ func (g gate) Publish(c *broker.Client, name string, retain bool) error {
 	return g.checker.Publish(c.Private.(*access.Client), name, retain)
 }
 
+// Reserved tells the denial log of a topic that no policy opens.
+func (g gate) Reserved(c *broker.Client, name string) {
+	g.checker.Reserved(c.Private.(*access.Client), name)
+}
+
 // Subscribe asks iot:Subscribe.
 func (g gate) Subscribe(c *broker.Client, filter string) error {
 	return g.checker.Subscribe(c.Private.(*access.Client), filter)

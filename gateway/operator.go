@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/access"
 	"github.com/tidehold/tidehold/gateway/httpapi"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
@@ -45,6 +46,9 @@ func (o operator) SpoolStats() any { return o.g.rooms.spool.Stats() }
 
 // Rules are all rules, each with how it does.
 func (o operator) Rules() any { return o.g.rooms.rules.Book() }
+
+// Denials are the last refusals of policies, oldest first.
+func (o operator) Denials() any { return append([]access.Denial{}, o.g.rooms.checker.Denials()...) }
 
 // SyncStatus is the state of every synchronised shadow, by uplink.
 func (o operator) SyncStatus() any {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"github.com/tidehold/tidehold/gateway/access"
 	"github.com/tidehold/tidehold/gateway/broker"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/console"
@@ -31,6 +32,7 @@ type rooms struct {
 	files     *files
 	keeper    *local.Keeper
 	registry  *registry.Registry
+	checker   *access.Checker
 	messages  *messages.Log
 	spool     *telemetry.Spool
 	shadows   *shadow.Service
@@ -65,8 +67,7 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 	if r.registry, err = g.newRegistry(ctx, f, r.keeper); err != nil {
 		return nil, err
 	}
-	checker, err := g.newChecker(r.registry)
-	if err != nil {
+	if r.checker, err = g.newChecker(r.registry); err != nil {
 		return nil, err
 	}
 	if r.messages, err = messages.New(g.messagesConfig(), f.messages, g.ids, g.metrics, g.log); err != nil {
@@ -97,8 +98,8 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 	}
 	r.sessions = session.New(session.Config{Volatile: f.volatile}, f.state, f.messages, g.metrics, g.log)
 	r.provision = g.newProvision(r, h)
-	door := gate{checker}
-	signed := keys{r.registry, checker, g.env.Clock}
+	door := gate{r.checker}
+	signed := keys{r.registry, r.checker, g.env.Clock}
 	brokerConfig := g.brokerConfig(ctx, r, signed)
 	brokerConfig.Keeper = r.sessions
 	if r.broker, err = broker.New(brokerConfig, door, h, g.env.Clock, g.ids, g.metrics, g.log); err != nil {

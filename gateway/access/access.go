@@ -12,8 +12,7 @@
 //     question is answered by the new policies.
 //   - Every denial is counted; it is logged and kept for the console at most
 //     once per client, action and resource in denialQuiet, with a count.
-//   - A certificate that is refused failuresMax times in failureWindow is banned
-//     for banMin, then twice as long each time, up to banMax.
+//   - A certificate that is refused again and again is banned (gateway/ban).
 //   - Limits: decisionsMax decisions per client and cacheBytesMax in all, then
 //     decisions are evaluated anew each time; hashesMax password checks at once,
 //     the next ones wait up to hashWait and are then refused.
@@ -148,6 +147,7 @@ type Checker struct {
 	bans      bans
 	failures  *metrics.Counter
 	denied    *metrics.Counter
+	banned    *metrics.Counter
 }
 
 // table is what the configuration says; it is replaced as a whole.
@@ -175,6 +175,7 @@ func New(cfg Config, clk clock.Clock, src Random, m *metrics.Registry, log *slog
 		passwords: newPasswords(src),
 		failures:  m.Counter("auth_failures_total", "Connections that could not prove who they are.", "listener", "reason"),
 		denied:    m.Counter("authz_denied_total", "Requests that policies denied.", "action"),
+		banned:    m.Counter("auth_bans_total", "Bans of certificates that were refused ten times within a minute."),
 	}
 	m.GaugeFunc("authz_cache_bytes", "Memory of cached decisions; the limit is 32 MiB.", func() float64 { return float64(k.cacheBytes.Load()) })
 	return k, k.Replace(cfg.Policies, cfg.Users)
@@ -232,8 +233,9 @@ func (k *Checker) Connect(c *Client, password []byte) error {
 	} else {
 		err = k.allow(c, actConnect, string(c.ID))
 	}
-	if err != nil {
-		k.bans.failed(c, k.clk.Up())
+	if err != nil && k.bans.failed(c, k.clk.Up()) {
+		k.banned.Inc()
+		k.log.Warn("a certificate was refused too often and is banned", "principal", c.Principal.ID, "client", string(c.ID), "remote", c.RemoteIP)
 	}
 	return err
 }
@@ -282,6 +284,13 @@ func (k *Checker) Publish(c *Client, name string, retain bool) error {
 		err = k.allow(c, actRetain, name)
 	}
 	return err
+}
+
+// Reserved is told that c was kept from a topic that no policy opens: it is
+// counted and logged like a denial, with nothing to suggest.
+func (k *Checker) Reserved(c *Client, name string) {
+	k.denied.Inc(actions[actPublish].name)
+	k.note(c, actions[actPublish].name, "topic/"+name, "reserved topic", "")
 }
 
 // Subscribe allows c a topic filter, as it was sent. A Forbidden error otherwise.
@@ -337,7 +346,11 @@ var errDenied = errors.New("denied by policy")
 // refuse counts, logs and words a denial.
 func (k *Checker) refuse(c *Client, action, resource string, v verdict) error {
 	k.denied.Inc(countable(action))
-	k.note(c, action, resource, v)
+	suggest := ""
+	if !v.explicit {
+		suggest = suggestion(action, k.scope.ARN(resource))
+	}
+	k.note(c, action, resource, v.reason(), suggest)
 	return &iot.Error{
 		Code:    iot.Forbidden,
 		Message: fmt.Sprintf("%s may not %s on %s", c.name(), action, resource),

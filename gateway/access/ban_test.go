@@ -1,10 +1,10 @@
 package access
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/tidehold/tidehold/gateway/ban"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/policy"
 )
@@ -17,41 +17,28 @@ func connectAs(t *testing.T) world {
 	})
 }
 
-func TestBan_TenRefusalsShutACertificateOutAndEachBanIsLonger(t *testing.T) {
+func TestBan_ACertificateRefusedTooOftenIsShutOutFromEverywhere(t *testing.T) {
 	w := connectAs(t)
-	for ban := banMin; ; ban = min(2*ban, banMax) {
-		for n := range failuresMax {
-			if err := w.Connect(certClient("good"), nil); err != nil {
-				t.Fatalf("ban of %v: shut out after %d refusals: %v", ban, n, err)
-			}
-			_ = w.Connect(certClient("bad"), nil)
+	for n := range ban.FailuresMax {
+		if err := w.Connect(certClient("good"), nil); err != nil {
+			t.Fatalf("shut out after %d refusals: %v", n, err)
 		}
-		other := certClient("good")
-		other.RemoteIP = "10.0.0.77"
-		if err := w.Connect(other, nil); iot.CodeOf(err) != iot.Forbidden || !strings.Contains(err.Error(), "refused too often") {
-			t.Fatalf("ban of %v: from another address: %v", ban, err)
-		}
-		w.clk.add(ban - 1)
-		if w.Connect(certClient("good"), nil) == nil {
-			t.Fatalf("ban of %v ends too early", ban)
-		}
-		w.clk.add(1)
-		if ban == banMax {
-			break
-		}
+		_ = w.Connect(certClient("bad"), nil)
 	}
+	other := certClient("good")
+	other.RemoteIP = "10.0.0.77"
+	if err := w.Connect(other, nil); iot.CodeOf(err) != iot.Forbidden || !strings.Contains(err.Error(), "refused too often") {
+		t.Fatalf("from another address: %v", err)
+	}
+	w.clk.add(ban.Min)
 	if err := w.Connect(certClient("good"), nil); err != nil {
-		t.Errorf("after the longest ban: %v", err)
+		t.Errorf("after the ban: %v", err)
 	}
 }
 
-func TestBan_SlowRefusalsAndThisHostAreSpared(t *testing.T) {
+func TestBan_ProgramsOfThisHostAreSpared(t *testing.T) {
 	w := connectAs(t)
-	for range 3 * failuresMax {
-		_ = w.Connect(certClient("bad"), nil)
-		w.clk.add(failureWindow/failuresMax + failureWindow/20)
-	}
-	for range 3 * failuresMax {
+	for range 3 * ban.FailuresMax {
 		c := certClient("bad")
 		c.RemoteIP = "127.0.0.1"
 		_ = w.Connect(c, nil)
@@ -61,17 +48,13 @@ func TestBan_SlowRefusalsAndThisHostAreSpared(t *testing.T) {
 	}
 }
 
-func TestBan_MemoryIsBounded(t *testing.T) {
-	var b bans
-	for n := range 2 * offendersMax {
-		b.failed(&Client{Principal: iot.Principal{Kind: iot.CertificateKind, ID: fmt.Sprint(n)}, RemoteIP: "10.0.0.1"}, 0)
-	}
-	if len(b.seen) != offendersMax {
-		t.Errorf("%d certificates remembered", len(b.seen))
-	}
-	b.failed(&Client{Principal: iot.Principal{Kind: iot.CertificateKind, ID: "late"}, RemoteIP: "10.0.0.1"}, 2*banMax)
-	if len(b.seen) != 1 {
-		t.Errorf("%d certificates remembered after all had their time", len(b.seen))
+// TestReserved_IsADenialWithNothingToSuggest: no policy would open it.
+func TestReserved_IsADenialWithNothingToSuggest(t *testing.T) {
+	w := newWorld(t, nil)
+	w.Reserved(local(), "$SYS/x")
+	told := w.Denials()
+	if len(told) != 1 || told[0].Reason != "reserved topic" || told[0].Suggest != "" || told[0].Resource != "topic/$SYS/x" {
+		t.Errorf("%+v", told)
 	}
 }
 

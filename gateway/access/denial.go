@@ -60,11 +60,8 @@ type denials struct {
 }
 
 // note logs a denial unless the same was logged just now.
-func (k *Checker) note(c *Client, action, resource string, v verdict) {
-	d := Denial{At: k.clk.Now(), Client: c.ID, Principal: c.Principal, Action: action, Resource: resource, Reason: v.reason()}
-	if !v.explicit {
-		d.Suggest = suggestion(action, k.scope.ARN(resource))
-	}
+func (k *Checker) note(c *Client, action, resource, reason, suggest string) {
+	d := Denial{At: k.clk.Now(), Client: c.ID, Principal: c.Principal, Action: action, Resource: resource, Reason: reason, Suggest: suggest}
 	if !k.denials.tell(&d, k.clk.Up()) {
 		return
 	}

@@ -161,6 +161,7 @@ type everything struct{}
 
 func (everything) Connect(*broker.Client, []byte) error       { return nil }
 func (everything) Publish(*broker.Client, string, bool) error { return nil }
+func (everything) Reserved(*broker.Client, string)            {}
 func (everything) Subscribe(*broker.Client, string) error     { return nil }
 func (everything) Receive(*broker.Client, string) bool        { return true }
 

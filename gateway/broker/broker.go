@@ -44,6 +44,8 @@ type Authorizer interface {
 	Connect(c *Client, password []byte) error
 	// Publish allows c to publish to a topic, and to retain there.
 	Publish(c *Client, name string, retain bool) error
+	// Reserved is told of a publish or will to a topic that nobody may write.
+	Reserved(c *Client, name string)
 	// Subscribe allows c a topic filter, as the client sent it.
 	Subscribe(c *Client, filter string) error
 	// Receive allows the delivery of one message to c.
@@ -206,7 +208,7 @@ func New(cfg Config, auth Authorizer, house House, clk clock.Clock, src *ids.Sou
 		cfg: cfg, auth: auth, house: house, clk: clk, src: src, log: log,
 		budget:   wire.NewBudget(cfg.BufferedBytes),
 		lobby:    wire.NewLobby(lobbyTotal, lobbyPerAddress),
-		gate:     wire.NewGate(),
+		gate:     wire.NewGate(m, log),
 		index:    newIndex(),
 		presence: lifecycle.NewPresence(),
 		sessions: newSessions(),

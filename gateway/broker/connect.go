@@ -153,8 +153,7 @@ func (c *client) readWill(pk *packets.Packet) *wire.Refusal {
 // admitted asks whether there is a place, and the Authorizer.
 func (c *client) admitted(pk *packets.Packet) *wire.Refusal {
 	b := c.b
-	if limit := b.cfg.Limits.MaxConnections; limit > 0 && int(b.count.connections.Load()) >= limit &&
-		b.sessions.connected(c.public.ID) == nil {
+	if limit := b.cfg.Limits.MaxConnections; limit > 0 && int(b.count.connections.Load()) >= limit && b.sessions.connected(c.public.ID) == nil {
 		return &wire.Refusal{Code: wire.CodeQuota, Reason: "max_connections", Text: "the limit of connections is reached"}
 	}
 	if err := b.auth.Connect(&c.public, pk.Connect.Password); err != nil {
@@ -164,36 +163,35 @@ func (c *client) admitted(pk *packets.Packet) *wire.Refusal {
 		b.emit(lifecycle.ConnectFailed(c.subject(), b.clk.Now()))
 		return &wire.Refusal{Code: denialCode(err), Reason: "denied", Text: iot.MessageOf(err)}
 	}
-	will := c.public.Will
-	if will == nil {
-		return nil
-	}
-	will.Origin.Principal = c.public.Principal // known only now
-	code, no := b.judgeTopic(will.Topic)
-	var err error
-	if no != nil {
-		err = no
-	} else if err = b.auth.Publish(&c.public, will.Topic, will.Retain); err != nil {
-		code = denialCode(err)
-	}
-	if err != nil {
-		if no != nil {
-			b.refused("will", c, will.Topic, err)
-		} else {
-			b.denied("will")
-		}
+	if code, err := c.willAllowed(c.public.Will); err != nil {
 		b.emit(lifecycle.ConnectFailed(c.subject(), b.clk.Now()))
 		return &wire.Refusal{Code: code, Reason: "will", Text: err.Error()}
 	}
 	return nil
 }
 
+// willAllowed asks for a will what its publish would be asked; nil is none.
+func (c *client) willAllowed(will *iot.Message) (byte, error) {
+	if will == nil {
+		return 0, nil
+	}
+	will.Origin.Principal = c.public.Principal // known only now
+	if code, no := c.b.judgeTopic(will.Topic); no != nil {
+		c.b.refused("will", c, will.Topic, no)
+		return code, no
+	}
+	if err := c.b.auth.Publish(&c.public, will.Topic, will.Retain); err != nil {
+		c.b.denied("will")
+		return denialCode(err), err
+	}
+	return 0, nil
+}
+
 // refuse answers a CONNECT that is not accepted.
 func (b *Broker) refuse(c *client, no *wire.Refusal) {
 	b.count.connects.Inc(no.Reason)
 	if c.version == 5 {
-		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: no.Code,
-			Mods: c.mods()}
+		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: no.Code, Mods: c.mods()}
 		pk.Properties.ReasonString = no.Text
 		c.conn.Send(wire.Encode(func(w *bytes.Buffer) error { return pk.ConnackEncode(w) }), wire.Must)
 	} else if code := wire.ReturnCode(no.Code, b.cfg.ConnackDenied); code != 0 {

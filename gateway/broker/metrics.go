@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/broker/wire"
+	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
 )
 
@@ -86,17 +87,16 @@ func (t *tally) flush(f *figures, r *wire.Reader) {
 	}
 }
 
-// denied counts a refusal of the Authorizer, which has logged it and knows the
-// policy behind it.
+// denied counts a refusal that the Authorizer has logged.
 func (b *Broker) denied(action string) { b.count.denied.Inc(action) }
 
-// refused counts a refusal by a rule of the broker and logs it, rate limited
-// (security.md 1.6).
+// refused counts a refusal by a rule of the broker and has it logged, rate
+// limited (security.md 1.6).
 func (b *Broker) refused(action string, c *client, resource string, err error) {
 	b.count.denied.Inc(action)
-	missed, ok := b.denials.Pass(string(c.public.ID)+"\x00"+action+"\x00"+resource, time.Now())
-	if ok {
-		b.log.Warn("authz.denied", "client", c.public.ID, "principal", c.public.Principal.ID,
-			"action", action, "topic", resource, "err", err, "missed", missed)
+	if iot.CodeOf(err) == iot.Forbidden {
+		b.auth.Reserved(&c.public, resource)
+	} else if missed, ok := b.denials.Pass(string(c.public.ID)+"\x00"+action+"\x00"+resource, time.Now()); ok {
+		b.log.Warn("authz.denied", "client", c.public.ID, "principal", c.public.Principal.ID, "action", action, "topic", resource, "err", err, "missed", missed)
 	}
 }

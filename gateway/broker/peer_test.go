@@ -99,6 +99,8 @@ func (g *gatekeeper) Publish(_ *Client, name string, _ bool) error {
 	return g.publish(name)
 }
 
+func (g *gatekeeper) Reserved(*Client, string) {}
+
 func (g *gatekeeper) Subscribe(_ *Client, filter string) error {
 	if g.subscribe == nil {
 		return nil

@@ -88,6 +88,8 @@ type Operator interface {
 	SpoolStats() any
 	Rules() any
 	SyncStatus() any
+	// Denials are the last refusals of policies, each with what would allow it.
+	Denials() any
 	// Conflicts are the newest conflicts of shadow sync, of one thing when named.
 	Conflicts(ctx context.Context, thing iot.ThingName) (any, error)
 	// CreateAccessKey makes a local access key; the secret is told only once.

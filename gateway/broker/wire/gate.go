@@ -1,21 +1,24 @@
 package wire
 
 import (
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/tidehold/tidehold/gateway/ban"
+	"github.com/tidehold/tidehold/gateway/metrics"
 )
 
-// The figures of security.md T6.
+// The figures of security.md T6; those of bans are gateway/ban's.
 const (
 	handshakesTotal   = 50 // per second
 	handshakesAddress = 5  // per second
 	handshakeBurst    = 20
-	failuresMax       = 10 // within failureWindow: banned
-	failureWindow     = time.Minute
-	banMin            = time.Minute
-	banMax            = time.Hour
-	addressesMax      = 4096 // remembered at once
+	// refilled is how long an address needs to have its whole burst again: it can
+	// be forgotten then.
+	refilled     = handshakeBurst * time.Second / handshakesAddress
+	addressesMax = 4096 // told apart at once; the others share the total alone
 )
 
 // Gate bounds TLS handshakes per second and bans addresses that fail to
@@ -23,16 +26,11 @@ const (
 type Gate struct {
 	mu    sync.Mutex
 	total bucket
-	seen  map[netip.Addr]*visitor
-}
+	seen  map[netip.Addr]*bucket
+	bans  ban.Book[netip.Addr]
 
-type visitor struct {
-	tokens      bucket
-	failures    int
-	firstFail   time.Time
-	ban         time.Duration
-	bannedUntil time.Time
-	last        time.Time
+	banned *metrics.Counter
+	log    *slog.Logger
 }
 
 // bucket is a token bucket; the zero bucket is full.
@@ -53,14 +51,18 @@ func (b *bucket) take(now time.Time, rate, burst float64) bool {
 }
 
 // NewGate makes a gate that has seen nobody.
-func NewGate() *Gate { return &Gate{seen: make(map[netip.Addr]*visitor)} }
+func NewGate(m *metrics.Registry, log *slog.Logger) *Gate {
+	return &Gate{
+		seen: make(map[netip.Addr]*bucket), log: log,
+		banned: m.Counter("mqtt_bans_total", "Bans of addresses that failed to authenticate ten times within a minute."),
+	}
+}
 
 // Banned reports whether addr is banned at now.
 func (g *Gate) Banned(addr netip.Addr, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	v := g.seen[addr]
-	return v != nil && now.Before(v.bannedUntil)
+	return g.bans.Left(addr, now) > 0
 }
 
 // Handshake reports whether addr may start a TLS handshake at now.
@@ -70,57 +72,39 @@ func (g *Gate) Handshake(addr netip.Addr, now time.Time) bool {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.visitor(addr, now).tokens.take(now, handshakesAddress, handshakeBurst) &&
-		g.total.take(now, handshakesTotal, handshakesTotal)
+	own := g.bucket(addr, now)
+	return (own == nil || own.take(now, handshakesAddress, handshakeBurst)) && g.total.take(now, handshakesTotal, handshakesTotal)
 }
 
-// Failed counts a failed authentication; the tenth within a minute bans the
-// address, each time twice as long, up to an hour.
+// Failed counts a failed authentication, which may ban addr.
 func (g *Gate) Failed(addr netip.Addr, now time.Time) {
 	if addr.IsLoopback() {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	v := g.visitor(addr, now)
-	if now.Sub(v.firstFail) > failureWindow {
-		v.failures, v.firstFail = 0, now
+	if g.bans.Failed(addr, now) {
+		g.banned.Inc()
+		g.log.Warn("an address failed to authenticate too often and is banned", "remote", addr, "for", g.bans.Left(addr, now))
 	}
-	if v.failures++; v.failures < failuresMax {
-		return
-	}
-	v.failures = 0
-	v.ban = min(max(2*v.ban, banMin), banMax)
-	v.bannedUntil = now.Add(v.ban)
 }
 
-func (g *Gate) visitor(addr netip.Addr, now time.Time) *visitor {
-	v := g.seen[addr]
-	if v == nil {
-		if len(g.seen) >= addressesMax {
-			g.forget(now)
-		}
-		v = &visitor{}
-		g.seen[addr] = v
+// bucket finds the tokens of an address; nil while there is no room for them.
+func (g *Gate) bucket(addr netip.Addr, now time.Time) *bucket {
+	if b := g.seen[addr]; b != nil {
+		return b
 	}
-	v.last = now
-	return v
-}
-
-// forget drops whoever has been away for longer than any ban, and if that is
-// nobody, everybody who is not banned.
-func (g *Gate) forget(now time.Time) {
-	for addr, v := range g.seen {
-		if now.Sub(v.last) > banMax {
-			delete(g.seen, addr)
+	if len(g.seen) >= addressesMax {
+		for known, b := range g.seen {
+			if now.Sub(b.last) > refilled {
+				delete(g.seen, known)
+			}
 		}
 	}
-	for addr, v := range g.seen {
-		if len(g.seen) < addressesMax {
-			return
-		}
-		if !now.Before(v.bannedUntil) {
-			delete(g.seen, addr)
-		}
+	if len(g.seen) >= addressesMax {
+		return nil
 	}
+	b := &bucket{}
+	g.seen[addr] = b
+	return b
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,6 +13,9 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/tidehold/tidehold/gateway/ban"
+	"github.com/tidehold/tidehold/gateway/metrics"
 )
 
 // pair is a Conn over TCP and its peer.
@@ -306,7 +310,7 @@ func TestLobby_TheOldestMakesRoom(t *testing.T) {
 }
 
 func TestGate_HandshakesAreLimitedPerAddressAndInTotal(t *testing.T) {
-	g, now := NewGate(), time.Unix(1000, 0)
+	g, now := newGate(), time.Unix(1000, 0)
 	a := netip.MustParseAddr("10.0.0.1")
 	passed := 0
 	for range 100 {
@@ -334,36 +338,32 @@ func TestGate_HandshakesAreLimitedPerAddressAndInTotal(t *testing.T) {
 	}
 }
 
-func TestGate_BansGrowAndEnd(t *testing.T) {
-	g, now := NewGate(), time.Unix(1000, 0)
+func TestGate_BansAreCountedAndAddressesForgotten(t *testing.T) {
+	g, now := newGate(), time.Unix(1000, 0)
 	a := netip.MustParseAddr("10.0.0.1")
-	for _, ban := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
-		for range failuresMax - 1 {
-			g.Failed(a, now)
-		}
+	for range ban.FailuresMax {
 		if g.Banned(a, now) {
 			t.Fatal("banned too early")
 		}
 		g.Failed(a, now)
-		if !g.Banned(a, now.Add(ban-time.Second)) || g.Banned(a, now.Add(ban)) {
-			t.Errorf("ban does not last %v", ban)
-		}
-		now = now.Add(ban)
+		g.Failed(netip.MustParseAddr("127.0.0.1"), now)
 	}
-	for range 3 * failuresMax { // slow failures are no attack
-		now = now.Add(10 * time.Second)
-		g.Failed(a, now)
-	}
-	if g.Banned(a, now) {
-		t.Error("banned for 6 failures a minute")
+	if !g.Banned(a, now) || g.Banned(a, now.Add(ban.Min)) || g.Banned(netip.MustParseAddr("127.0.0.1"), now) {
+		t.Error("the address is banned for a minute, this host never")
 	}
 	for i := range 3 * addressesMax {
-		g.Failed(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), now)
+		g.Handshake(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), now)
 	}
 	if len(g.seen) > addressesMax {
 		t.Errorf("%d addresses remembered", len(g.seen))
 	}
+	g.Handshake(a, now.Add(2*refilled))
+	if len(g.seen) != 1 {
+		t.Errorf("%d addresses remembered after all had their time", len(g.seen))
+	}
 }
+
+func newGate() *Gate { return NewGate(metrics.New(), slog.New(slog.DiscardHandler)) }
 
 func TestPacer_HoldsBackThenGivesUp(t *testing.T) {
 	var p Pacer

@@ -57,6 +57,9 @@ func (g gate) Connect(c *broker.Client, password []byte) error {
 func (g gate) Publish(c *broker.Client, name string, retain bool) error {
 	return g.Checker.Publish(c.Private.(*access.Client), name, retain)
 }
+func (g gate) Reserved(c *broker.Client, name string) {
+	g.Checker.Reserved(c.Private.(*access.Client), name)
+}
 func (g gate) Subscribe(c *broker.Client, filter string) error {
 	return g.Checker.Subscribe(c.Private.(*access.Client), filter)
 }
