@@ -168,6 +168,16 @@ func (o operator) CutUplink(name string) error {
 	return err
 }
 
+// TestUplink tries a link step by step, with a message on a topic of our own
+// (upstream.md 1.11).
+func (o operator) TestUplink(ctx context.Context, name string) (any, error) {
+	u, err := o.uplink(name)
+	if err != nil {
+		return nil, err
+	}
+	return u.link.Try(ctx, "gw/"+string(o.g.cfg.Gateway.ID)+"/sys/test"), nil
+}
+
 // RestoreUplink lets a cut link connect again, at once.
 func (o operator) RestoreUplink(name string) error {
 	u, err := o.uplink(name)

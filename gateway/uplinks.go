@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/tidehold/tidehold/gateway/config"
@@ -15,6 +16,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/telemetry"
 	"github.com/tidehold/tidehold/gateway/topic/template"
 	"github.com/tidehold/tidehold/gateway/uplink"
+	"github.com/tidehold/tidehold/gateway/uplink/proxy"
 	"github.com/tidehold/tidehold/shadowsync"
 	"github.com/tidehold/tidehold/shadowsync/dispute"
 	"github.com/tidehold/tidehold/shadowsync/plain"
@@ -113,8 +115,23 @@ func (g *Gateway) linkConfig(cfg config.Uplink, mem memory) (uplink.Config, erro
 		}
 		*secret.into = string(text)
 	}
+	if c.Proxy, err = proxyOf(cfg.Proxy); err != nil {
+		return c, err
+	}
 	c.TLS, err = clientTLS(cfg)
 	return c, err
+}
+
+// proxyOf reads the proxy's URL.
+func proxyOf(from config.Secret) (proxy.Proxy, error) {
+	if !from.IsSet() {
+		return proxy.Proxy{}, nil
+	}
+	text, err := from.Resolve()
+	if err != nil {
+		return proxy.Proxy{}, fmt.Errorf("proxy: %w", err)
+	}
+	return proxy.Parse(strings.TrimSpace(string(text)))
 }
 
 // clientTLS reads roots and client certificate; nil is the system's pool.

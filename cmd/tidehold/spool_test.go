@@ -240,3 +240,27 @@ func TestSpool_PauseHoldsBackUntilResume(t *testing.T) {
 	s.do("spool", "resume", "plant")
 	gwtest.Eventually(t, "it goes", func() bool { return waits() == 0 })
 }
+
+func TestUplinkTest_PrintsEveryStepAndFailsWithExitCode1(t *testing.T) {
+	upstream := gwtest.StartMosquitto(t)
+	s := newSite(t, "gw", fmt.Sprintf(`uplinks:
+  - {name: plant, endpoint: "tcp://%s", commands: [{from: "cmd/#"}]}
+  - {name: away, endpoint: "tcp://127.0.0.1:1"}
+`, upstream.Address))
+	s.start()
+	type step struct {
+		Step, Detail, Hint string
+		OK                 bool
+	}
+	steps := askAt[[]step](s, "uplink", "test", "plant")
+	if len(steps) != 6 || steps[2].Step != "connect" || steps[5].Detail != "granted: cmd/#" || !strings.Contains(steps[4].Detail, "gw/gw/sys/test") {
+		t.Fatalf("%+v", steps)
+	}
+	out, code := verb(t, "uplink", "test", "away", "--socket", s.socket)
+	if code != 1 || !strings.Contains(out, "tcp") || !strings.Contains(out, "FAILED") || !strings.Contains(out, "-> a firewall") {
+		t.Fatalf("exit %d: %s", code, out)
+	}
+	if _, code := verb(t, "uplink", "test", "nobody", "--socket", s.socket); code != 3 {
+		t.Fatalf("exit %d", code)
+	}
+}

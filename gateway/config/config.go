@@ -341,6 +341,8 @@ type Uplink struct {
 	// Username, Password, Cert and Key are none by default, CA is the system's
 	// pool. Cert and Key: both or neither.
 	Username, Password, CA, Cert, Key value.Secret
+	// Proxy is the URL of an HTTP CONNECT or SOCKS5 proxy; none by default.
+	Proxy value.Secret
 	// Status is the topic of the retained state and last will, `{gateway}`
 	// filled in; default shadow/{gateway}/status, aws-iot-core: empty = off.
 	Status string

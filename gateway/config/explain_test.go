@@ -45,7 +45,7 @@ var frozen = map[string]string{
 	"telemetry.order": "live-first", "telemetry.store_qos0": "true", "telemetry.drain.rate": "auto", "telemetry.drain.bytes": "auto", "telemetry.drain.inflight": "auto",
 	"telemetry.drain.live_reserve": "50%", "telemetry.drain.start_jitter": "auto", "telemetry.clock.hold": "120s", "telemetry.clock.trust_device_time": "false",
 	"uplinks[].name": "*", "uplinks[].profile": "generic", "uplinks[].enabled": "true", "uplinks[].endpoint": "*", "uplinks[].port": "", "uplinks[].client_id": "",
-	"uplinks[].username": "", "uplinks[].password": "", "uplinks[].ca": "", "uplinks[].cert": "", "uplinks[].key": "", "uplinks[].status": "shadow/{gateway}/status", "uplinks[].required": "true",
+	"uplinks[].username": "", "uplinks[].password": "", "uplinks[].proxy": "", "uplinks[].ca": "", "uplinks[].cert": "", "uplinks[].key": "", "uplinks[].status": "shadow/{gateway}/status", "uplinks[].required": "true",
 	"uplinks[].drain.rate": "auto", "uplinks[].drain.bytes": "auto", "uplinks[].drain.inflight": "auto", "uplinks[].drain.start_jitter": "auto", "uplinks[].reconnect_max": "60s",
 	"uplinks[].shadows.things": "*[]", "uplinks[].shadows.names": "*[]", "uplinks[].shadows.mode": "auto", "uplinks[].shadows.direction": "both",
 	"uplinks[].shadows.conflict.desired": "cloudWins", "uplinks[].shadows.conflict.reported": "localWins", "uplinks[].shadows.on_delete": "updateWins",

@@ -20,6 +20,7 @@ func (l *loader) uplink(m *tree.Map) {
 	u.Password = l.secret(m, "password", "", value.Place{})
 	u.CA = l.secret(m, "ca", "", value.Place{Path: true, Public: true})
 	u.Cert, u.Key = l.pair(m)
+	u.Proxy = l.secret(m, "proxy", "", value.Place{Public: true})
 	u.Status = l.status(m, u)
 	u.Required = m.Bool("required", "true")
 	d := m.Map("drain")

@@ -236,6 +236,8 @@ func (s *Server) moveUplink(_ api, r *http.Request) (any, error) {
 		err = s.services.Uplinks.CutUplink(name)
 	case "restore":
 		err = s.services.Uplinks.RestoreUplink(name)
+	case "test":
+		return s.services.Uplinks.TestUplink(r.Context(), name)
 	default:
 		err = iot.Errorf(iot.NotFound, "uplink: no verb %q", verb)
 	}

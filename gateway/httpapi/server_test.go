@@ -85,6 +85,8 @@ func (h *house) CutUplink(name string) error {
 	return nil
 }
 func (h *house) RestoreUplink(string) error { return nil }
+
+func (h *house) TestUplink(_ context.Context, name string) (any, error) { return []string{name}, nil }
 func (h *house) SimGet(part, quantity string) (map[string]any, error) {
 	return map[string]any{"temperature": 21.5}, nil
 }

@@ -46,6 +46,8 @@ type Uplinks interface {
 	// the only one there is. An unknown name is NotFound.
 	CutUplink(name string) error
 	RestoreUplink(name string) error
+	// TestUplink tries a link step by step; the value is a list of steps.
+	TestUplink(ctx context.Context, name string) (any, error)
 }
 
 // Sim is the simulated world seen from outside. An unknown part or quantity is

@@ -12,7 +12,7 @@ import (
 	"github.com/gorilla/websocket"
 	"golang.org/x/sys/unix"
 
-	"github.com/tidehold/tidehold/gateway/uplink/profile"
+	"github.com/tidehold/tidehold/gateway/uplink/proxy"
 )
 
 // userTimeout is TCP_USER_TIMEOUT: data unacknowledged for so long kills the
@@ -42,32 +42,45 @@ func dialer(address func()) *net.Dialer {
 	}
 }
 
-// dial opens the connection up to where MQTT begins. address is called once the
-// name is resolved (or at once with a dialler from outside).
-func (l *Link) dial(ctx context.Context, address func()) (net.Conn, error) {
-	e := l.cfg.Endpoint
-	open := l.cfg.Dial
+// opener opens plain connections to the upstream, through the proxy when there
+// is one. address is called once the name is resolved (or at once with a dialler
+// from outside).
+func (l *Link) opener(address func()) proxy.Opener {
+	open := proxy.Opener(l.cfg.Dial)
 	if open == nil {
 		open = dialer(address).DialContext
 	} else {
 		address()
 	}
-	if e.Scheme == "ws" || e.Scheme == "wss" {
-		return dialWebSocket(ctx, e, l.tlsConfig(), open)
+	if !l.cfg.Proxy.IsSet() {
+		return open
 	}
-	conn, err := open(ctx, "tcp", e.Address())
+	return func(ctx context.Context, _, addr string) (net.Conn, error) { return l.cfg.Proxy.Dial(ctx, open, addr) }
+}
+
+// dial opens the connection up to where MQTT begins.
+func (l *Link) dial(ctx context.Context, address func()) (net.Conn, error) {
+	e := l.cfg.Endpoint
+	conn, err := l.opener(address)(ctx, "tcp", e.Address())
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", e, err)
 	}
-	if !e.Secure() {
+	if e.Secure() {
+		secure := tls.Client(conn, l.tlsConfig())
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("TLS handshake with %s: %w", e, err)
+		}
+		conn = secure
+	}
+	if e.Scheme != "ws" && e.Scheme != "wss" {
 		return conn, nil
 	}
-	secure := tls.Client(conn, l.tlsConfig())
-	if err := secure.HandshakeContext(ctx); err != nil {
+	upgraded, err := upgrade(ctx, e, conn)
+	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("TLS handshake with %s: %w", e, err)
 	}
-	return secure, nil
+	return upgraded, err
 }
 
 // tlsConfig completes the configured one: SNI always, TLS 1.2 at least, ALPN
@@ -84,14 +97,19 @@ func (l *Link) tlsConfig() *tls.Config {
 		c.ServerName = l.cfg.Endpoint.Host
 	}
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
-	if l.profile.Name == profile.AWSIoTCore && l.cfg.Endpoint.Scheme == "tls" && l.cfg.Endpoint.Port == 443 {
+	switch {
+	case l.needsALPN():
 		c.NextProtos = []string{alpnAWS}
+	case l.cfg.Endpoint.Scheme == "wss":
+		c.NextProtos = []string{"http/1.1"} // a WebSocket begins there, never in HTTP/2
 	}
 	return c
 }
 
-func dialWebSocket(ctx context.Context, e Endpoint, c *tls.Config, open func(context.Context, string, string) (net.Conn, error)) (net.Conn, error) {
-	d := websocket.Dialer{NetDialContext: open, TLSClientConfig: c, Subprotocols: []string{"mqtt"}}
+// upgrade makes a WebSocket of an open connection.
+func upgrade(ctx context.Context, e Endpoint, conn net.Conn) (net.Conn, error) {
+	ready := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	d := websocket.Dialer{NetDialContext: ready, NetDialTLSContext: ready, Subprotocols: []string{"mqtt"}}
 	ws, answer, err := d.DialContext(ctx, e.String(), http.Header{})
 	if err != nil {
 		if answer != nil {

@@ -117,7 +117,11 @@ func (e *refusedError) Error() string {
 
 // connect sends CONNECT and waits for CONNACK.
 func (e *epoch) connect(ctx context.Context) (sessionPresent bool, err error) {
-	e.client = mqtt.NewClient(e.options(ctx))
+	return e.connectWith(ctx, e.options(ctx))
+}
+
+func (e *epoch) connectWith(ctx context.Context, o *mqtt.ClientOptions) (sessionPresent bool, err error) {
+	e.client = mqtt.NewClient(o)
 	token := e.client.Connect().(*mqtt.ConnectToken)
 	select {
 	case <-token.Done():

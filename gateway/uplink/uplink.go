@@ -46,6 +46,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/gateway/uplink/profile"
+	"github.com/tidehold/tidehold/gateway/uplink/proxy"
 )
 
 // Errors that done gets; test with errors.Is.
@@ -93,6 +94,8 @@ type Config struct {
 	// PendingMax is the limit of messages between Publish and PUBACK;
 	// 0 = DefaultPendingMax.
 	PendingMax int
+	// Proxy is passed on the way to the upstream; zero is none.
+	Proxy proxy.Proxy
 	// Dial opens the TCP connection; nil dials with TCP_USER_TIMEOUT 20 s.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Figures is shared by all links of one metrics registry; nil registers own

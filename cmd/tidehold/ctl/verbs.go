@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -98,7 +99,55 @@ func (o *options) uplink() *cobra.Command {
 			return o.run(cmd, "GET", path("", args), nil, drawUplinks)
 		}),
 		move("cut", "Hold a link down until restore or restart"),
-		move("restore", "Let a cut link connect again, at once"))
+		move("restore", "Let a cut link connect again, at once"),
+		verb("test [NAME]", "Try a link step by step, beside the running one; exit code 1 when a step fails", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+			return o.testUplink(cmd, path("/test", args))
+		}))
+}
+
+// errTrial means that a link does not work.
+var errTrial = errors.New("the uplink does not work; see the step that failed")
+
+func (o *options) testUplink(cmd *cobra.Command, path string) error {
+	body, err := o.client().ask(cmd.Context(), "POST", path, nil)
+	if err != nil {
+		return err
+	}
+	if err := show(cmd.OutOrStdout(), o.output, body, drawSteps); err != nil {
+		return err
+	}
+	var steps []struct{ OK bool }
+	if err := json.Unmarshal(body, &steps); err != nil {
+		return err
+	}
+	for _, s := range steps {
+		if !s.OK {
+			return errTrial
+		}
+	}
+	return nil
+}
+
+func drawSteps(w io.Writer, body []byte) error {
+	var steps []struct {
+		Step, Detail, Hint string
+		OK                 bool
+		Took               int64 `json:"took_ms"`
+	}
+	if err := json.Unmarshal(body, &steps); err != nil {
+		return err
+	}
+	for _, s := range steps {
+		word := "ok"
+		if !s.OK {
+			word = "FAILED"
+		}
+		row(w, s.Step, word, fmt.Sprintf("%d ms", s.Took), s.Detail)
+		if s.Hint != "" {
+			row(w, "", "", "", "-> "+s.Hint)
+		}
+	}
+	return nil
 }
 
 func (o *options) sim() *cobra.Command {
