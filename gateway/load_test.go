@@ -21,7 +21,7 @@ func TestWay_PublishersWaitForTheLogAndEveryAcknowledgementComes(t *testing.T) {
 	go func() {
 		var err error
 		flood, err = load.Run(t.Context(), load.Plan{Address: address, Prefix: "dur/all", Publishers: 50, QoS: 1, Payload: 64, Window: 1000,
-			Duration: time.Minute, Messages: 2000})
+			Duration: 10 * time.Minute, Messages: 2000})
 		stored <- err
 	}()
 	for running := true; running; {
