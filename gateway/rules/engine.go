@@ -112,6 +112,7 @@ type Engine struct {
 	agenda *agenda.Agenda[*runner]
 	saver  *saver
 	recent recent
+	born   instant
 	sifted atomic.Bool // misses were counted that the evaluator has not seen
 
 	// life is held for reading by who starts a goroutine.
@@ -148,7 +149,7 @@ func New(cfg Config, d Deps) (*Engine, error) {
 		figures: newFigures(d.Metrics), wake: make(chan struct{}, 1),
 	}
 	e.intake, e.agenda = &intake{wake: e.wake}, agenda.New[*runner](e.wake)
-	e.saver = newSaver(e)
+	e.saver, e.born = newSaver(e), e.now()
 	e.world = e.newWorld()
 	var runners []*runner
 	for _, r := range cfg.Rules {
@@ -207,7 +208,7 @@ func (e *Engine) Handle(m iot.Message) {
 	matched := 0
 	e.table.Load().matches.Each(topic.Name(m.Topic), func(r *runner) { only = r; matched++ })
 	if matched == 0 {
-		e.recent.sample(&m, e.deps.Clock.Up())
+		e.recent.sample(&m, e.since(&m))
 		return
 	}
 	if matched > 1 {
@@ -217,6 +218,9 @@ func (e *Engine) Handle(m iot.Message) {
 	}
 	e.accept(&m, only)
 }
+
+// since is the steady clock when m arrived; no clock is read for it.
+func (e *Engine) since(m *iot.Message) time.Duration { return e.born.up + m.Arrived.Sub(e.born.wall) }
 
 // Ingest queues m for one rule by name, whatever its FROM says (Basic Ingest,
 // rules.md section 10). An unknown or disabled rule is counted and logged.

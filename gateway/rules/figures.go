@@ -36,6 +36,7 @@ func newFigures(m *metrics.Registry) figures {
 // tally counts what one rule does; evaluation adds without a lock.
 type tally struct {
 	evaluated, matched, missed atomic.Uint64
+	passed                     atomic.Uint64 // seen in passing: evaluated and missed
 	errors, dropped            atomic.Uint64
 	lastMatch, lastErrorAt     atomic.Int64 // wall clock, ms
 	lastError                  atomic.Pointer[string]
@@ -48,10 +49,16 @@ func (t *tally) failed(at int64, text string) {
 	t.lastError.Store(&text)
 }
 
+// looked is how many messages the rule looked at, and how many gave nothing.
+func (t *tally) looked() (evaluated, missed uint64) {
+	passed := t.passed.Load()
+	return t.evaluated.Load() + passed, t.missed.Load() + passed
+}
+
 // tell brings into the metrics what was counted since the last call; only the
 // evaluator calls it.
 func (t *tally) tell(f *figures, rule string) {
-	n, missed := t.evaluated.Load(), t.missed.Load()
+	n, missed := t.looked()
 	if n > t.told {
 		f.evaluated.Add(float64(n-t.told), rule)
 		f.missed.Add(float64(missed-t.toldMissed), rule)

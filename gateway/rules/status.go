@@ -70,9 +70,10 @@ func (e *Engine) Book() []Page {
 
 func (r *runner) status() Status {
 	p, t := r.program.Load(), &r.tally
+	evaluated, missed := t.looked()
 	s := Status{
 		Name: r.name, Enabled: p.live(), FromFile: r.fromFile,
-		Evaluated: t.evaluated.Load(), Hits: t.matched.Load(), Misses: t.missed.Load(), Errors: t.errors.Load(), Dropped: t.dropped.Load(),
+		Evaluated: evaluated, Hits: t.matched.Load(), Misses: missed, Errors: t.errors.Load(), Dropped: t.dropped.Load(),
 		LastMatch: t.lastMatch.Load(), LastErrorAt: t.lastErrorAt.Load(),
 	}
 	if text := t.lastError.Load(); text != nil {

@@ -68,8 +68,8 @@ func TestTrie_RemoveLeavesNothingBehind(t *testing.T) {
 	for i, f := range filters {
 		trie.Remove(f, i)
 	}
-	if trie.Len() != 0 || len(trie.root.children) != 0 {
-		t.Errorf("%d pairs and %d branches left", trie.Len(), len(trie.root.children))
+	if trie.Len() != 0 || !trie.root.empty() {
+		t.Errorf("%d pairs left, branches: %+v", trie.Len(), trie.root)
 	}
 	trie.Remove("never/added", 7)
 }

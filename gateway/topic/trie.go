@@ -10,22 +10,53 @@ type Trie[V comparable] struct {
 	size int
 }
 
+// node is one level. The wildcards stand beside the map: a name asks for both
+// at every level, and most have neither.
 type node[V comparable] struct {
-	children map[string]*node[V]
-	values   []V
+	plus, hash *node[V]
+	literals   map[string]*node[V]
+	values     []V
+}
+
+func (n *node[V]) child(level string) *node[V] {
+	switch level {
+	case "+":
+		return n.plus
+	case "#":
+		return n.hash
+	}
+	return n.literals[level]
+}
+
+// put sets the child of a level; nil takes it away.
+func (n *node[V]) put(level string, child *node[V]) {
+	switch {
+	case level == "+":
+		n.plus = child
+	case level == "#":
+		n.hash = child
+	case child == nil:
+		delete(n.literals, level)
+	default:
+		if n.literals == nil {
+			n.literals = make(map[string]*node[V])
+		}
+		n.literals[level] = child
+	}
+}
+
+func (n *node[V]) empty() bool {
+	return n.plus == nil && n.hash == nil && len(n.literals) == 0 && len(n.values) == 0
 }
 
 // Add puts v under f. The same pair twice counts once.
 func (t *Trie[V]) Add(f Filter, v V) {
 	n := &t.root
 	for level := range strings.SplitSeq(string(f), "/") {
-		if n.children == nil {
-			n.children = make(map[string]*node[V])
-		}
-		next := n.children[level]
+		next := n.child(level)
 		if next == nil {
 			next = &node[V]{}
-			n.children[level] = next
+			n.put(level, next)
 		}
 		n = next
 	}
@@ -54,13 +85,13 @@ func (t *Trie[V]) remove(n *node[V], levels []string, v V) {
 		}
 		return
 	}
-	child := n.children[levels[0]]
+	child := n.child(levels[0])
 	if child == nil {
 		return
 	}
 	t.remove(child, levels[1:], v)
-	if len(child.values) == 0 && len(child.children) == 0 {
-		delete(n.children, levels[0])
+	if child.empty() {
+		n.put(levels[0], nil)
 	}
 }
 
@@ -74,8 +105,8 @@ func (t *Trie[V]) Each(name Name, f func(V)) {
 }
 
 func (n *node[V]) each(rest string, more, reserved bool, f func(V)) {
-	if hash := n.children["#"]; hash != nil && !reserved {
-		for _, v := range hash.values {
+	if n.hash != nil && !reserved {
+		for _, v := range n.hash.values {
 			f(v)
 		}
 	}
@@ -86,13 +117,13 @@ func (n *node[V]) each(rest string, more, reserved bool, f func(V)) {
 		return
 	}
 	level, tail, more := strings.Cut(rest, "/")
-	if plus := n.children["+"]; plus != nil && !reserved {
-		plus.each(tail, more, false, f)
+	if n.plus != nil && !reserved {
+		n.plus.each(tail, more, false, f)
 	}
-	if level == "+" || level == "#" {
-		return // a name holds no wildcard; never take one for a literal twice
+	if len(n.literals) == 0 {
+		return
 	}
-	if child := n.children[level]; child != nil {
+	if child := n.literals[level]; child != nil {
 		child.each(tail, more, false, f)
 	}
 }

@@ -24,10 +24,39 @@ type Sieve struct {
 	left, right *Sieve
 	both        bool // OR: only when both reject
 
-	name    string // with the quote behind it: quotes are too many to look for
+	name    name
 	compare func(a, b value.Value) value.Value
 	with    value.Value
 	whole   bool
+	number  *ordering // nil when the constant is no number
+}
+
+// ordering is a comparison with a number, for numbers that are written plainly.
+type ordering struct {
+	with                value.Num
+	less, same, greater bool
+}
+
+func (o *ordering) holds(n value.Num) bool {
+	switch value.Cmp(n, o.with) {
+	case -1:
+		return o.less
+	case 0:
+		return o.same
+	}
+	return o.greater
+}
+
+// orderingOf is nil for a constant that is no number.
+func orderingOf(op string, with value.Value) *ordering {
+	if k := with.Kind(); k != value.Int && k != value.Decimal {
+		return nil
+	}
+	n, ok := with.Number()
+	if !ok {
+		return nil
+	}
+	return &ordering{with: n, less: op[0] == '<', same: strings.HasSuffix(op, "="), greater: op[0] == '>'}
 }
 
 // mirrored are the operators a Sieve knows, with those that say the same when
@@ -63,15 +92,15 @@ func Of(filter syntax.Expression, whole bool) *Sieve {
 }
 
 func comparison(of syntax.Expression, op string, constant *syntax.Literal, whole bool) *Sieve {
-	s := &Sieve{compare: library.Binaries[op], with: constant.Value, whole: whole}
+	s := &Sieve{compare: library.Binaries[op], with: constant.Value, whole: whole, number: orderingOf(op, constant.Value)}
 	switch x := of.(type) {
 	case *syntax.Name:
-		s.name = x.Name + `"`
+		s.name = nameOf(x.Name)
 	case *syntax.Member:
 		if !path(x) {
 			return nil
 		}
-		s.name = x.Name + `"`
+		s.name = nameOf(x.Name)
 	default:
 		return nil
 	}
@@ -96,7 +125,7 @@ func (s *Sieve) Rejects(text string) bool {
 }
 
 func (s *Sieve) fails(text string) bool {
-	if s.name != "" {
+	if s.compare != nil {
 		return s.nowhere(text)
 	}
 	if s.both {
@@ -108,18 +137,14 @@ func (s *Sieve) fails(text string) bool {
 // nowhere looks at every place where the name stands before a colon.
 func (s *Sieve) nowhere(text string) bool {
 	for {
-		at := strings.Index(text, s.name)
-		if at < 0 {
+		rest, found := s.name.after(text)
+		if !found {
 			return true
 		}
-		quoted := at > 0 && text[at-1] == '"'
-		text = text[at+len(s.name):]
-		if !quoted {
-			continue
-		}
-		if rest, is := strings.CutPrefix(space(text), ":"); is && s.fits(space(rest)) {
+		if value, is := strings.CutPrefix(space(rest), ":"); is && s.fits(space(value)) {
 			return false
 		}
+		text = rest
 	}
 }
 
@@ -163,6 +188,9 @@ func (s *Sieve) fits(text string) bool {
 		end := token(text)
 		if end < 0 {
 			return true
+		}
+		if n, plain := value.Plain(text[:end]); plain && s.number != nil {
+			return s.number.holds(n)
 		}
 		var ok bool
 		if v, ok = value.Parse(text[:end], s.whole); !ok {

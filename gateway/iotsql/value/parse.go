@@ -128,6 +128,19 @@ func parseNum(s string) (Num, bool) {
 	return fit(coefficient, exp, decimal)
 }
 
+// Plain reads a number of up to 18 digits without an exponent, false for every
+// other text. Whoever needs to know whether JSON allows the form asks Parse.
+func Plain(s string) (Num, bool) {
+	digits := s
+	if s != "" && s[0] == '-' {
+		digits = s[1:]
+	}
+	if digits == "" || digits[0] < '0' || digits[0] > '9' {
+		return Num{}, false
+	}
+	return parseSmall(digits, len(digits) < len(s))
+}
+
 // parseSmall reads up to 18 digits with an optional point.
 func parseSmall(s string, negative bool) (Num, bool) {
 	if len(s) > 19 {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -102,8 +103,11 @@ func (x excerpt) text() string {
 	return string(b) + more
 }
 
-// Log remembers the latest evaluations of one rule.
+// Log remembers the latest evaluations of one rule; of messages without a result
+// that come within one millisecond, the first EvaluationsMax.
 type Log struct {
+	misses atomic.Int64 // the millisecond of the last one, and how many it had
+
 	mu      sync.Mutex
 	serial  uint64
 	entries []entry
@@ -121,9 +125,27 @@ func (t *Log) add(at int64, m *iot.Message, copyLong bool) *entry {
 
 // Miss adds a message that gave nothing.
 func (t *Log) Miss(at int64, m *iot.Message) {
+	if t.crowded(at) {
+		return
+	}
 	t.mu.Lock()
 	t.add(at, m, false)
 	t.mu.Unlock()
+}
+
+// crowded reports that enough was remembered of a millisecond. Two who ask at
+// the same time may be counted as one.
+func (t *Log) crowded(at int64) bool {
+	last := t.misses.Load()
+	if last>>8 != at {
+		t.misses.Store(at<<8 | 1)
+		return false
+	}
+	if last&0xff >= EvaluationsMax {
+		return true
+	}
+	t.misses.Store(last + 1)
+	return false
 }
 
 // Failed adds a message that could not be evaluated.

@@ -3,6 +3,7 @@ package trace
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -73,5 +74,20 @@ func TestMiss_AllocatesNothing(t *testing.T) {
 	}
 	if got := new(Log).List(); got == nil || len(got) != 0 {
 		t.Errorf("an empty log lists %v", got)
+	}
+}
+
+func TestMiss_OfACrowdedMillisecondTheFirstAreRemembered(t *testing.T) {
+	var log Log
+	for n := range 100 {
+		log.Miss(7, &iot.Message{Topic: strconv.Itoa(n)})
+	}
+	if all := log.List(); len(all) != EvaluationsMax || all[0].Topic != "19" {
+		t.Errorf("of one millisecond: %d, the latest %q", len(all), all[0].Topic)
+	}
+	log.Match(7, &iot.Message{Topic: "hit"}, nil)
+	log.Miss(8, &iot.Message{Topic: "later"})
+	if all := log.List(); all[0].Topic != "later" || all[1].Topic != "hit" {
+		t.Errorf("then %q and %q", all[0].Topic, all[1].Topic)
 	}
 }
