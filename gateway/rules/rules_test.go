@@ -115,7 +115,7 @@ func (w *world) until(t *testing.T, what string, f func() bool) {
 }
 
 func say(topic, payload string) iot.Message {
-	return iot.Message{Topic: topic, Payload: []byte(payload), QoS: 1, Origin: iot.Origin{ClientID: "c1", Source: "dev/c1", Protocol: 4}}
+	return iot.Message{Topic: topic, Payload: []byte(payload), QoS: 1, Origin: iot.Origin{ClientID: "c1", Source: "dev/c1", Protocol: 4}, Arrived: time.Now()}
 }
 
 func TestRepublish_FillsTemplatesAndKeepsOrder(t *testing.T) {
