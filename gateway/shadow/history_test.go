@@ -44,7 +44,7 @@ func TestHistory_SaysWhoChangedWhatAndWhen(t *testing.T) {
 	}
 }
 
-func TestHistory_KeepsTheLastFiftyAlsoWhenNumberingStartsAgain(t *testing.T) {
+func TestHistory_KeepsTheLastFiftyAndEndsWithTheTombstone(t *testing.T) {
 	h := newHouse(t, Config{}, store.Options{})
 	for i := range changesPerShadow + 20 {
 		h.update(t, classic, fmt.Sprintf(`{"state":{"reported":{"n":%d}}}`, i))
@@ -52,26 +52,43 @@ func TestHistory_KeepsTheLastFiftyAlsoWhenNumberingStartsAgain(t *testing.T) {
 	if _, err := h.Delete(context.Background(), classic, iot.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	h.clk.move(tombstoneAge)
-	h.update(t, classic, `{"state":{"reported":{"n":"again"}}}`)
 	past, err := h.History(context.Background(), classic)
 	if err != nil || len(past) != changesPerShadow {
 		t.Fatalf("%d changes, %v; want %d", len(past), err, changesPerShadow)
 	}
-	if past[0].Version != 1 || !past[1].Deleted || past[2].Version != changesPerShadow+20 {
-		t.Errorf("the newest are %+v", past[:3])
+	for i, p := range past {
+		if want := int64(changesPerShadow + 21 - i); p.Version != want || p.Deleted != (i == 0) {
+			t.Errorf("change %d is %+v, want version %d", i, p, want)
+		}
+	}
+	h.clk.move(tombstoneAge)
+	h.update(t, classic, `{"state":{"reported":{"n":"again"}}}`)
+	if past, err := h.History(context.Background(), classic); err != nil || len(past) != 1 || past[0].Version != 1 {
+		t.Errorf("after the tombstone: %+v, %v", past, err)
+	}
+}
+
+// A client id is whatever a client says; it cannot speak for another member.
+func TestWho_ReadsAsItWasWritten(t *testing.T) {
+	for _, w := range []Who{{}, {Uplink: "cloud"}, {Principal: "p", ClientID: "a\nb\",\"c", Source: "dev/ü"}} {
+		if got, err := parseWho(w.text()); err != nil || got != w {
+			t.Errorf("%+v became %q and %+v, %v", w, w.text(), got, err)
+		}
 	}
 }
 
 func TestHistory_OfAllShadowsIsBounded(t *testing.T) {
 	h := newHouse(t, Config{}, store.Options{})
 	err := h.db.Write(context.Background(), "fill", func(tx *store.Tx) error {
-		_, err := tx.Exec(`INSERT INTO shadow_change(thing, name, slot, version, at_ms, deleted, who)
-			WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < ?) SELECT 't'||i, '', 0, 1, 1, 0, '{}' FROM n`, changesMax+500)
+		_, err := tx.Exec(`INSERT INTO shadow(id, thing, name, version, deleted, changed_s, keep_s, body)
+			WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < ?) SELECT i, 't'||i, '', 1, 0, 0, 0, x'' FROM n`, changesMax+500)
 		if err != nil {
 			return err
 		}
-		return trimChanges(tx)
+		if _, err := tx.Exec("INSERT INTO shadow_change(id, version, at_ms, deleted, who) SELECT id*64+1, 1, id, 0, '[]' FROM shadow"); err != nil {
+			return err
+		}
+		return h.trimChanges(tx)
 	})
 	if err != nil {
 		t.Fatal(err)

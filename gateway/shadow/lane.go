@@ -244,8 +244,8 @@ func (b *batch) latest(tx *store.Tx, now time.Time) (*doc.Shadow, error) {
 	return withoutExpired(tx, b.key, d, now)
 }
 
-// withoutExpired is d, or nil for a tombstone whose time is over: numbering
-// starts again (shadow.md section 7).
+// withoutExpired is d, or nil for a tombstone whose time is over: it is
+// forgotten, and numbering starts again (shadow.md section 7).
 func withoutExpired(tx *store.Tx, key iot.ShadowKey, d *doc.Shadow, now time.Time) (*doc.Shadow, error) {
 	if d == nil || !d.Deleted || now.Unix() < d.Time+int64(tombstoneAge/time.Second) {
 		return d, nil
@@ -253,5 +253,5 @@ func withoutExpired(tx *store.Tx, key iot.ShadowKey, d *doc.Shadow, now time.Tim
 	if expired, err := tombstoneExpired(tx, key, now); err != nil || !expired {
 		return d, err
 	}
-	return nil, nil
+	return nil, forgetDoc(tx, key)
 }

@@ -111,7 +111,7 @@ type Service struct {
 
 	mu     sync.Mutex // guards what the writer keeps, and Watch
 	writer writerState
-	// changes counts those written to the history; the writer alone uses it.
+	// changes is about how many are remembered; the writer alone uses it.
 	changes int64
 }
 
@@ -176,7 +176,7 @@ func (s *Service) sweep(tx *store.Tx, now time.Time) error {
 	if err := sweepTombstones(tx, now); err != nil {
 		return err
 	}
-	if err := trimChanges(tx); err != nil {
+	if err := s.trimChanges(tx); err != nil {
 		return err
 	}
 	return sweepAnswers(tx, now.Add(-answerAge))

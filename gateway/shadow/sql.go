@@ -16,8 +16,10 @@ import (
 //	shadow_sync    one opaque record for each uplink and shadow; the record with
 //	               an empty thing is the uplink's own
 //	shadow_answer  what was answered to tokens that begin with `gw:`
-//	shadow_change  the last changes of each shadow; slot is the version modulo
-//	               changesPerShadow, so that a new change takes an old one's place
+//	shadow_change  the last changes of each shadow; id is 64 times that of
+//	               its row, plus the version modulo changesPerShadow, so that a
+//	               new change takes an old one's place and those of a shadow lie
+//	               together. They go with the shadow's row
 func Schema() store.Schema {
 	return store.Schema{Room: "shadow", Steps: []string{`
 CREATE TABLE shadow(
@@ -43,7 +45,15 @@ CREATE TABLE shadow_change(
 	thing TEXT NOT NULL, name TEXT NOT NULL, slot INTEGER NOT NULL,
 	version INTEGER NOT NULL, at_ms INTEGER NOT NULL, deleted INTEGER NOT NULL,
 	who TEXT NOT NULL, state BLOB,
-	UNIQUE(thing, name, slot)) STRICT;`}}
+	UNIQUE(thing, name, slot)) STRICT;`, `
+DROP TABLE shadow_change;
+CREATE TABLE shadow_change(
+	id INTEGER PRIMARY KEY,
+	version INTEGER NOT NULL, at_ms INTEGER NOT NULL, deleted INTEGER NOT NULL,
+	who TEXT NOT NULL, state BLOB) STRICT;
+CREATE TRIGGER shadow_gone AFTER DELETE ON shadow BEGIN
+	DELETE FROM shadow_change WHERE id BETWEEN old.id*64 AND old.id*64+63;
+END;`}}
 }
 
 func decode(key iot.ShadowKey, body []byte) (*doc.Shadow, error) {
@@ -77,6 +87,12 @@ func writeDoc(tx *store.Tx, key iot.ShadowKey, d *doc.Shadow, body []byte) error
 		ON CONFLICT(thing, name) DO UPDATE SET version=excluded.version, deleted=excluded.deleted,
 		changed_s=excluded.changed_s, keep_s=excluded.keep_s, body=excluded.body`,
 		string(key.Thing), string(key.Shadow), d.Version, deleted, d.Time, d.Time+int64(tombstoneAge/time.Second), body)
+	return err
+}
+
+// forgetDoc removes the row of a shadow and its history.
+func forgetDoc(tx *store.Tx, key iot.ShadowKey) error {
+	_, err := tx.Exec("DELETE FROM shadow WHERE thing=? AND name=?", string(key.Thing), string(key.Shadow))
 	return err
 }
 
