@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"path/filepath"
 
@@ -222,6 +223,7 @@ type keys struct {
 	registry *registry.Registry
 	checker  *access.Checker
 	clock    clock.Clock
+	log      *slog.Logger
 }
 
 // Verify authenticates a signed request.
@@ -236,6 +238,9 @@ func (k keys) Verify(r *http.Request, body []byte) (iot.Principal, error) {
 	}, secret, k.clock.Now(), sigv4.Skew)
 	if err != nil {
 		return iot.Principal{}, err
+	}
+	if err := k.registry.AccessKeys().Used(r.Context(), identity.AccessKeyID); err != nil {
+		k.log.Warn("the last use of an access key is not known", "err", err)
 	}
 	return iot.Principal{Kind: iot.AccessKeyKind, ID: identity.AccessKeyID}, nil
 }

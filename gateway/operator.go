@@ -47,6 +47,21 @@ func (o operator) SpoolStats() any { return o.g.rooms.spool.Stats() }
 // Rules are all rules, each with how it does.
 func (o operator) Rules() any { return o.g.rooms.rules.Book() }
 
+// userAnswer is a line of `tidehold user list`.
+type userAnswer struct {
+	Name     string   `json:"userName"`
+	Policies []string `json:"policies"`
+}
+
+// Users are the password identities of the configuration, without their hashes.
+func (o operator) Users() any {
+	all := []userAnswer{}
+	for _, u := range o.g.cfg.Security.Users {
+		all = append(all, userAnswer{u.Name, append([]string{}, u.Policies...)})
+	}
+	return all
+}
+
 // Denials are the last refusals of policies, oldest first.
 func (o operator) Denials() any { return append([]access.Denial{}, o.g.rooms.checker.Denials()...) }
 

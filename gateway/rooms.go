@@ -99,7 +99,7 @@ func (g *Gateway) build(ctx context.Context, f *files) (*rooms, error) {
 	r.sessions = session.New(session.Config{Volatile: f.volatile}, f.state, f.messages, g.metrics, g.log)
 	r.provision = g.newProvision(r, h)
 	door := gate{r.checker}
-	signed := keys{r.registry, r.checker, g.env.Clock}
+	signed := keys{r.registry, r.checker, g.env.Clock, g.log}
 	brokerConfig := g.brokerConfig(ctx, r, signed)
 	brokerConfig.Keeper = r.sessions
 	if r.broker, err = broker.New(brokerConfig, door, h, g.env.Clock, g.ids, g.metrics, g.log); err != nil {

@@ -30,7 +30,8 @@ import (
 // package policy; 10 comes with operations.
 
 // TestSecurity5_2_WhoIsPutOutStaysOutOfAResumedSession for every way in which a
-// certificate loses its right.
+// certificate loses its right. The change itself puts it out, before it is
+// answered: what the log shows is the way of the last packet.
 func TestSecurity5_2_WhoIsPutOutStaysOutOfAResumedSession(t *testing.T) {
 	p := open(t, mutual, "", gateway.Env{})
 	for name, putOut := range map[string]func(d identity){
@@ -57,7 +58,9 @@ func TestSecurity5_2_WhoIsPutOutStaysOutOfAResumedSession(t *testing.T) {
 				t.Fatal("the second session was not resumed: this test would prove nothing")
 			}
 			putOut(d)
+			answered := time.Now()
 			gwtest.Eventually(t, "the live session is closed", func() bool { return !c.Connected() })
+			t.Logf("closed %v after the answer", time.Since(answered).Round(time.Millisecond))
 			if _, err := gwtest.Dial(t, p.addresses["mtls"], "d-"+name, options); err == nil {
 				t.Error("came in again")
 			}

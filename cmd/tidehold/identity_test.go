@@ -139,6 +139,9 @@ http: {data_plane: {bind: off}, control: {bind: off}, metrics: {bind: off}}
     - {name: meters, document: %s}
 `, filepath.Join(s.dir, "state"), port, entry, mustJSON(t, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iot:Connect","iot:Publish"],"Resource":["arn:aws:iot:*:*:client/meter","arn:aws:iot:*:*:topic/m/*"]}]}`)))
 	s.start()
+	if users := s.do("user", "list"); !strings.Contains(users, "meter") || strings.Contains(users, "$argon2id") {
+		t.Errorf("users: %s", users)
+	}
 	publish := func(password, topic string) bool {
 		return exec.Command("mosquitto_pub", "-h", "127.0.0.1", "-p", fmt.Sprint(port), "-i", "meter", "-u", "meter", "-P", password, "-q", "1", "-t", topic, "-m", "1").Run() == nil
 	}
@@ -185,5 +188,80 @@ func TestControl_WhatScriptsRelyOnHoldsForSignedRequests(t *testing.T) {
 		if (err == nil) != (refusal == "") || !strings.Contains(string(out), refusal) {
 			t.Errorf("aws iot %s: %v\n%s", verb, err, out)
 		}
+	}
+	if keys := s.do("access-key", "list", "-o", "json"); strings.Count(keys, "LastUsedDate") != 3 {
+		t.Errorf("three keys have signed: %s", keys)
+	}
+}
+
+// TestControl_EveryOperationIsSentByAnUnmodifiedClient of Node.
+func TestControl_EveryOperationIsSentByAnUnmodifiedClient(t *testing.T) {
+	gwtest.Need(t, "node", "openssl")
+	examples := gwtest.Examples(t, "@aws-sdk/client-iot")
+	s := newSecureSite(t, "")
+	list := filepath.Join(examples, "..", "..", "gateway", "httpapi", "control", "testdata", "operations.txt")
+	script := exec.Command("node", filepath.Join(examples, "play", "operations.mjs"), fmt.Sprintf("http://127.0.0.1:%d", s.control), list)
+	script.Env = s.environment()
+	if out, err := script.CombinedOutput(); err != nil || !strings.Contains(string(out), "every operation answered") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// TestCert_RenewedWorksBesideTheOldOneUntilThatIsPutOut (field-lessons.md FL-101).
+func TestCert_RenewedWorksBesideTheOldOneUntilThatIsPutOut(t *testing.T) {
+	gwtest.Need(t, "mosquitto_pub")
+	s := newSecureSite(t, "")
+	old, next := s.enrolled("pump", "--key", "p256"), filepath.Join(s.dir, "next", "pump")
+	id := ask[[]struct{ CertificateId string }](t, "cert", "list", "--socket", s.socket)[0].CertificateId
+	s.do("cert", "renew", id, "--key", "p256", "--out", next)
+	for _, dir := range []string{next, old} {
+		if err := s.publishes(dir, "dt/pump/x"); err != nil {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	s.do("cert", "revoke", id)
+	if s.publishes(old, "dt/pump/x") == nil {
+		t.Error("the old one still comes in")
+	}
+	if err := s.publishes(next, "dt/pump/x"); err != nil {
+		t.Errorf("the new one: %v", err)
+	}
+}
+
+// TestCA_ADeviceOfARegisteredCAWaitsForItsActivation, all by our verbs.
+func TestCA_ADeviceOfARegisteredCAWaitsForItsActivation(t *testing.T) {
+	gwtest.Need(t, "openssl", "mosquitto_pub")
+	s := newSecureSite(t, "")
+	dir := filepath.Join(s.dir, "pump")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	openssl := func(words ...string) {
+		t.Helper()
+		if out, err := exec.Command("openssl", words...).CombinedOutput(); err != nil {
+			t.Fatalf("openssl %v: %v\n%s", words, err, out)
+		}
+	}
+	sign := func(key, out, subject string) {
+		openssl("req", "-newkey", "ed25519", "-nodes", "-subj", "/CN="+subject, "-keyout", in(key), "-out", in("request"))
+		openssl("x509", "-req", "-in", in("request"), "-CA", in("factory.pem"), "-CAkey", in("factory.key"), "-CAcreateserial", "-days", "1", "-out", in(out))
+	}
+	openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=Factory", "-keyout", in("factory.key"), "-out", in("factory.pem"))
+	sign("proof.key", "proof.pem", strings.TrimSpace(s.do("ca", "code")))
+	s.do("ca", "register", in("factory.pem"), "--verification", in("proof.pem"), "--auto")
+	s.do("ca", "get", "--out", in("ca.pem"))
+	sign("private.key", "cert.pem", "pump")
+	if s.publishes(dir, "a") == nil {
+		t.Error("it came in without activation")
+	}
+	id := ask[[]struct{ CertificateId, Status string }](t, "cert", "list", "--socket", s.socket)[0]
+	if id.Status != "PENDING_ACTIVATION" {
+		t.Error(id)
+	}
+	s.do("policy", "attach", "local-default", id.CertificateId)
+	s.do("cert", "activate", id.CertificateId)
+	if err := s.publishes(dir, "a"); err != nil {
+		t.Errorf("activated: %v", err)
 	}
 }

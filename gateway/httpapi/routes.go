@@ -49,6 +49,7 @@ func (s *Server) admin() []operation {
 		{"POST /tidehold/v1/uplinks/{verb}", "tidehold:Write", everything, s.moveUplink},
 		{"GET /tidehold/v1/sim/{part}", "tidehold:Read", everything, s.simGet},
 		{"PUT /tidehold/v1/sim/{part}", "tidehold:Write", everything, s.simSet},
+		{"GET /tidehold/v1/users", "tidehold:Read", everything, s.value(s.services.Operator.Users)},
 		{"GET /tidehold/v1/denials", "tidehold:Read", everything, s.value(s.services.Operator.Denials)},
 		{"GET /tidehold/v1/root", "tidehold:Read", everything, s.root},
 		{"POST /tidehold/v1/access-keys", "tidehold:Write", everything, s.createKey},

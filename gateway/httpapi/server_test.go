@@ -96,6 +96,7 @@ func (h *house) Status() any                               { return map[string]s
 func (h *house) Version() any                              { return map[string]string{"version": "1"} }
 func (h *house) SpoolStats() any                           { return map[string]int{"bytes": 0} }
 func (h *house) Rules() any                                { return []string{} }
+func (h *house) Users() any                                { return []string{} }
 func (h *house) Denials() any                              { return []string{} }
 func (h *house) SyncStatus() any                           { return []string{} }
 func (h *house) Conflicts(context.Context, iot.ThingName) (any, error) {

@@ -90,6 +90,8 @@ type Operator interface {
 	SpoolStats() any
 	Rules() any
 	SyncStatus() any
+	// Users are the password identities, without their hashes.
+	Users() any
 	// Denials are the last refusals of policies, each with what would allow it.
 	Denials() any
 	// Conflicts are the newest conflicts of shadow sync, of one thing when named.

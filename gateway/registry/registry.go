@@ -59,7 +59,7 @@ const readWait = 5 * time.Second
 
 // Schema is the registry's part of state.db.
 func Schema() store.Schema {
-	return store.Schema{Room: "registry", Steps: []string{accesskey.CreateTable, table.CreateRecords}}
+	return store.Schema{Room: "registry", Steps: []string{accesskey.CreateTable, table.CreateRecords, accesskey.AddUsed}}
 }
 
 // Registry answers for the records.

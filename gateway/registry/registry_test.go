@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/ids"
@@ -44,6 +45,40 @@ func TestAccessKey_SurvivesARestartAndHasAWSsForm(t *testing.T) {
 	}
 	if _, err := r.AccessKeys().Find(t.Context(), "AKIANOBODY"); iot.CodeOf(err) != iot.NotFound {
 		t.Errorf("unknown key: %v, want NotFound", err)
+	}
+}
+
+func TestAccessKey_TheLastUseIsToldAndStoredOnceAnHour(t *testing.T) {
+	r, db := open(t, filepath.Join(t.TempDir(), "state.db"))
+	defer db.Close()
+	key, err := r.AccessKeys().Create(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := func() *time.Time {
+		t.Helper()
+		all, err := r.AccessKeys().List(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatal(all, err)
+		}
+		return all[0].Used
+	}
+	if last() != nil {
+		t.Error("used before it was")
+	}
+	for _, id := range []string{key.ID, "AKIANOBODY"} {
+		if err := r.AccessKeys().Used(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last() == nil {
+		t.Fatal("not told")
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.AccessKeys().Used(t.Context(), key.ID); err != nil {
+		t.Errorf("a second use within the hour went to the disk: %v", err)
 	}
 }
 

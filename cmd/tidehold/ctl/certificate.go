@@ -32,7 +32,7 @@ func (o *options) cert() *cobra.Command {
 		verb("get ID", "Show a certificate", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
 			return o.withCertificate(cmd, args[0], func(c *client, found issued) error { return o.describe(cmd, c, found.ID) })
 		}),
-		o.certCreate(), o.certSign(), o.certRegister(),
+		o.certCreate(), o.certSign(), o.certRegister(), o.certRenew(),
 		o.certStatus("activate", "ACTIVE", "Let a certificate connect"),
 		o.certStatus("deactivate", "INACTIVE", "Put a certificate out until it is activated; its connections end at once"),
 		o.certStatus("revoke", "REVOKED", "Put a certificate out for good; its connections end at once"),
@@ -164,26 +164,6 @@ func fileMember(name, file string) ([]byte, error) {
 	return json.Marshal(map[string]string{name: string(text)})
 }
 
-func (o *options) ca() *cobra.Command {
-	out := ""
-	get := verb("get", "The certificate that devices must trust", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
-		if out == "" {
-			return o.run(cmd, "GET", "/tidehold/v1/root", nil, member("certificatePem"))
-		}
-		text, err := o.client().root(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(out, []byte(text), 0o644)
-	})
-	get.Flags().StringVar(&out, "out", "", "file to write to (default: standard output)")
-	return group("ca", "Certificate authorities", get,
-		verb("list", "List those that were registered", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
-			return o.records(cmd, "/cacertificates", "certificates", o.columns(column{"CA", "certificateId", false},
-				column{"STATUS", "status", false}, column{"CREATED", "creationDate", false}, column{"ARN", "certificateArn", true}))
-		}))
-}
-
 // root gives the certificate that devices must trust.
 func (c *client) root(ctx context.Context) (string, error) {
 	answer, err := c.ask(ctx, "GET", "/tidehold/v1/root", nil)
@@ -200,6 +180,10 @@ type enrolment struct{ name, policy, csr, key, out string }
 
 func (e *enrolment) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&e.policy, "policy", "device-default", "policy to attach to the certificate")
+	e.keyFlags(cmd)
+}
+
+func (e *enrolment) keyFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&e.csr, "csr", "", "sign this request instead of making a key")
 	cmd.Flags().StringVar(&e.key, "key", "rsa", "kind of the key: rsa (2048 bits, as AWS) or p256")
 	cmd.Flags().StringVar(&e.out, "out", "", "folder to write cert.pem, private.key and ca.pem to")

@@ -22,6 +22,10 @@ func (o *options) policy() *cobra.Command {
 		return o.columns(column{"POLICY", "policyName", false}, column{"ARN", "policyArn", true})
 	}
 	return group("policy", "Policies: who may do what",
+		verb("denials", "List what was refused last, and the statement that would allow it", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, "GET", "/tidehold/v1/denials", nil, o.columns(column{"AT", "at", false}, column{"CLIENT", "client", false}, column{"ACTION", "action", false},
+				column{"RESOURCE", "resource", false}, column{"REASON", "reason", false}, column{"WOULD ALLOW", "suggest", true}))
+		}),
 		verb("list", "List them", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
 			return o.records(cmd, "/policies", "policies", names())
 		}),

@@ -15,9 +15,9 @@ import (
 	"github.com/tidehold/tidehold/gateway/ids"
 )
 
-// user works without the daemon: password identities stand in the configuration
-// (security.users), and what it needs is the hash.
-func user() *cobra.Command {
+// user: password identities stand in the configuration (security.users); what an
+// entry needs is the hash, which is made without the daemon.
+func (o *options) user() *cobra.Command {
 	var policies []string
 	hash := verb("hash [NAME]", "Read a password and print its argon2id hash; with NAME as an entry for security.users", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
 		password, err := readPassword(cmd.InOrStdin(), cmd.ErrOrStderr())
@@ -33,7 +33,10 @@ func user() *cobra.Command {
 		return nil
 	})
 	hash.Flags().StringSliceVar(&policies, "policy", nil, "policies of the entry; without any it may do nothing")
-	return group("user", "Password identities of devices without certificates", hash)
+	return group("user", "Password identities of devices without certificates", hash,
+		verb("list", "List them, and what they may do", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, "GET", "/tidehold/v1/users", nil, o.columns(column{"USER", "userName", false}, column{"POLICIES", "policies", false}))
+		}))
 }
 
 // readPassword reads one line; a terminal does not show it.

@@ -21,7 +21,7 @@ func Add(root *cobra.Command) {
 	o := &options{}
 	root.PersistentFlags().StringVar(&o.socket, "socket", "", "Unix socket of the gateway (default: $TIDEHOLD_SOCKET, /run/tidehold/ctl.sock, a running demo's)")
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table, json, yaml, wide or name")
-	root.AddCommand(o.status(), o.shadow(), o.uplink(), o.spool(), o.sim(), o.accessKey(), o.thing(), o.cert(), o.ca(), o.policy(), user(),
+	root.AddCommand(o.status(), o.shadow(), o.uplink(), o.spool(), o.sim(), o.accessKey(), o.thing(), o.cert(), o.ca(), o.policy(), o.user(),
 		o.rule(), o.role(),
 		o.sync())
 }
@@ -191,7 +191,7 @@ func (o *options) accessKey() *cobra.Command {
 	return group("access-key", "Keys for AWS tools", create,
 		verb("list", "List them, without their secrets", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd, "GET", "/tidehold/v1/access-keys", nil, o.columns(column{"KEY", "AccessKeyId", false},
-				column{"POLICY", "Policy", false}, column{"CREATED", "CreateDate", false}))
+				column{"POLICY", "Policy", false}, column{"CREATED", "CreateDate", false}, column{"LAST USED", "LastUsedDate", false}))
 		}),
 		verb("delete ID", "Delete a key; what it signed for ends at once", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
 			_, err := o.client().ask(cmd.Context(), "DELETE", "/tidehold/v1/access-keys/"+segment(args[0]), nil)

@@ -102,7 +102,7 @@ func listRules(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, size, err := c.rulePage()
+	after, size, err := c.pageOf(rulePageMax)
 	if err != nil {
 		return nil, err
 	}
@@ -122,13 +122,8 @@ func listRules(c *call) (any, error) {
 	}), "nextToken": next}, nil
 }
 
-// rulePage: pages of rules may be 10000 long; we give at most pageMax.
-func (c *call) rulePage() (string, int, error) {
-	if len(c.query.Get("maxResults")) > 3 {
-		c.query = map[string][]string{"nextToken": c.query["nextToken"], "topic": c.query["topic"], "ruleDisabled": c.query["ruleDisabled"]}
-	}
-	return c.page()
-}
+// rulePageMax is the largest page of rules, AWS's.
+const rulePageMax = 10_000
 
 // chooses tells whether the query's topic and state fit a rule.
 func (c *call) chooses(r Rule) bool {

@@ -90,12 +90,12 @@ func (c *call) certificateOf(name, arn string) (string, error) {
 }
 
 // size reads the size of a page, under either of its names.
-func (c *call) size() (int, error) {
+func (c *call) size(most int) (int, error) {
 	for _, name := range []string{"maxResults", "pageSize"} {
 		if text := c.query.Get(name); text != "" {
 			n, err := strconv.Atoi(text)
-			if err != nil || n < 1 || n > pageMax {
-				return 0, iot.Errorf(iot.InvalidRequest, "%s=%.20q: want 1 to %d", name, text, pageMax)
+			if err != nil || n < 1 || n > most {
+				return 0, iot.Errorf(iot.InvalidRequest, "%s=%.20q: want 1 to %d", name, text, most)
 			}
 			return n, nil
 		}
@@ -119,9 +119,12 @@ func (c *call) after() (string, error) {
 }
 
 // page reads size and token.
-func (c *call) page() (after string, size int, err error) {
+func (c *call) page() (after string, size int, err error) { return c.pageOf(pageMax) }
+
+// pageOf is page where AWS allows other sizes.
+func (c *call) pageOf(most int) (after string, size int, err error) {
 	if after, err = c.after(); err == nil {
-		size, err = c.size()
+		size, err = c.size(most)
 	}
 	return after, size, err
 }

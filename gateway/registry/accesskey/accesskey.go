@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/clock"
@@ -28,10 +29,13 @@ const (
 		policy     TEXT NOT NULL,
 		created_ms INTEGER NOT NULL
 	) WITHOUT ROWID`
+	// AddUsed is a later step of the schema.
+	AddUsed    = `ALTER TABLE access_key ADD COLUMN used_ms INTEGER NOT NULL DEFAULT 0`
 	countKeys  = `SELECT count(*) FROM access_key`
 	insertKey  = `INSERT INTO access_key (id, secret, policy, created_ms) VALUES (?, ?, ?, ?)`
 	selectKey  = `SELECT secret, policy, created_ms FROM access_key WHERE id = ?`
-	selectKeys = `SELECT id, policy, created_ms FROM access_key ORDER BY created_ms, id`
+	selectKeys = `SELECT id, policy, created_ms, used_ms FROM access_key ORDER BY created_ms, id`
+	useKey     = `UPDATE access_key SET used_ms = ? WHERE id = ?`
 	deleteKey  = `DELETE FROM access_key WHERE id = ?`
 )
 
@@ -44,17 +48,51 @@ type Key struct {
 	Policy string `json:"Policy,omitempty"`
 	// Created is when it was made, to the millisecond.
 	Created time.Time `json:"CreateDate"`
+	// Used is when it last signed, to usedEvery; nil is never. List tells it.
+	Used *time.Time `json:"LastUsedDate,omitempty"`
 }
+
+// usedEvery is how exact the last use of a key is: a commit for each request
+// would wear the card.
+const usedEvery = time.Hour
 
 // Keys are the keys of a gateway.
 type Keys struct {
 	db    *store.DB
 	clock clock.Clock
 	ids   *ids.Source
+
+	mu   sync.Mutex
+	used map[string]time.Duration // monotonic; when its use was last stored
 }
 
 // New gives the keys in a database that has CreateTable.
-func New(db *store.DB, clk clock.Clock, src *ids.Source) *Keys { return &Keys{db, clk, src} }
+func New(db *store.DB, clk clock.Clock, src *ids.Source) *Keys {
+	return &Keys{db: db, clock: clk, ids: src, used: make(map[string]time.Duration)}
+}
+
+// Used notes that a key there is has signed something. A use that cannot be
+// stored is a matter of the store; the next one is tried again.
+func (k *Keys) Used(ctx context.Context, id string) error {
+	up := k.clock.Up()
+	k.mu.Lock()
+	at, known := k.used[id]
+	k.mu.Unlock()
+	if known && up-at < usedEvery {
+		return nil
+	}
+	err := k.db.Write(ctx, "note the use of an access key", func(tx *store.Tx) error {
+		_, err := tx.Exec(useKey, k.clock.Now().UnixMilli(), id)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("note the use of access key %q: %w", id, err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.used[id] = up
+	return nil
+}
 
 // Create makes a key. Beyond Max it is refused with Conflict.
 func (k *Keys) Create(ctx context.Context, policy string) (Key, error) {
@@ -102,9 +140,13 @@ func (k *Keys) List(ctx context.Context) (all []Key, err error) {
 	err = k.db.Read(ctx, func(tx *store.Tx) error {
 		return tx.Query(selectKeys, nil, func(s store.Scan) error {
 			var key Key
-			var createdMS int64
-			err := s(&key.ID, &key.Policy, &createdMS)
+			var createdMS, usedMS int64
+			err := s(&key.ID, &key.Policy, &createdMS, &usedMS)
 			key.Created = time.UnixMilli(createdMS).UTC()
+			if usedMS != 0 {
+				used := time.UnixMilli(usedMS).UTC()
+				key.Used = &used
+			}
 			all = append(all, key)
 			return err
 		})
@@ -127,6 +169,9 @@ func (k *Keys) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("delete access key %q: %w", id, err)
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.used, id)
 	return nil
 }
 
