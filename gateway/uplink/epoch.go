@@ -117,7 +117,11 @@ func (e *refusedError) Error() string {
 
 // connect sends CONNECT and waits for CONNACK.
 func (e *epoch) connect(ctx context.Context) (sessionPresent bool, err error) {
-	return e.connectWith(ctx, e.options(ctx))
+	o := e.options(ctx)
+	if name := e.link.cfg.StatusTopic; name != "" {
+		o.SetBinaryWill(name, e.link.statusBody(false), 1, true)
+	}
+	return e.connectWith(ctx, o)
 }
 
 func (e *epoch) connectWith(ctx context.Context, o *mqtt.ClientOptions) (sessionPresent bool, err error) {
@@ -157,9 +161,6 @@ func (e *epoch) options(ctx context.Context) *mqtt.ClientOptions {
 	}
 	o.SetCustomOpenConnectionFn(e.once)
 	o.SetDefaultPublishHandler(e.arrive)
-	if cfg.StatusTopic != "" {
-		o.SetBinaryWill(cfg.StatusTopic, e.link.statusBody(false), 1, true)
-	}
 	return o
 }
 

@@ -204,7 +204,7 @@ func (t *trial) connect(ctx context.Context) (string, string, error) {
 	t.wire = newWire(t.conn)
 	e := &epoch{link: t.l, wire: t.wire, in: newWindow()}
 	o := e.options(ctx)
-	o.UnsetWill().SetClientID(t.id).SetCleanSession(t.id != t.l.cfg.ClientID)
+	o.SetClientID(t.id).SetCleanSession(t.id != t.l.cfg.ClientID)
 	o.SetDefaultPublishHandler(func(mqtt.Client, mqtt.Message) {}) // not acknowledged: it comes again to the link
 	present, err := e.connectWith(ctx, o)
 	if err != nil {

@@ -124,7 +124,7 @@ func TestTry_TellsEveryStepOfALinkThatWorks(t *testing.T) {
 
 func TestTry_BesideAnOnlineLinkTakesAnotherClientIdAndDisturbsNothing(t *testing.T) {
 	m := startMosquitto(t)
-	l := newLink(t, func(cfg *Config) { cfg.Endpoint = m.endpoint("tcp") })
+	l := newLink(t, func(cfg *Config) { cfg.Endpoint, cfg.StatusTopic = m.endpoint("tcp"), "state/gw1" }) // its will is not the test's
 	runLink(t, l)
 	waitState(t, l, Online)
 	since := l.Status().Since
