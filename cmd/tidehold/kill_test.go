@@ -22,6 +22,7 @@ type publisher struct {
 
 	mu    sync.Mutex
 	acked map[int]bool
+	last  int // acknowledged
 	next  int
 }
 
@@ -79,7 +80,7 @@ func (p *publisher) session(client *gwtest.Client, stop <-chan struct{}) {
 				return // a token that ends with the connection proves nothing
 			}
 			p.mu.Lock()
-			p.acked[line[0].n] = true
+			p.acked[line[0].n], p.last = true, line[0].n
 			p.mu.Unlock()
 			line = line[1:]
 		case <-time.After(time.Second):
@@ -142,7 +143,9 @@ func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
 	kills := 0
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); kills++ {
 		time.Sleep(time.Duration(300+random.IntN(1200)) * time.Millisecond)
-		disturb(t, random, s, upstream, pings)
+		was := positions(publishers)
+		what := disturb(t, random, s, upstream, pings)
+		t.Logf("disturbance %d: %s, from %s to %s", kills, what, was, positions(publishers))
 	}
 	time.Sleep(time.Second)
 	close(stop)
@@ -156,23 +159,38 @@ func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
 	s.stop()
 }
 
-// disturb does one cruel thing.
-func disturb(t *testing.T, random *rand.Rand, s *site, upstream *gwtest.Mosquitto, pings <-chan string) {
+// positions tell how far each publisher is, so that a missing number can be laid
+// beside the disturbance that took it.
+func positions(publishers []*publisher) string {
+	var all []string
+	for _, p := range publishers {
+		p.mu.Lock()
+		all = append(all, fmt.Sprintf("%s/%d", p.name, p.last))
+		p.mu.Unlock()
+	}
+	return strings.Join(all, " ")
+}
+
+// disturb does one cruel thing and says which.
+func disturb(t *testing.T, random *rand.Rand, s *site, upstream *gwtest.Mosquitto, pings <-chan string) string {
 	switch random.IntN(3) {
 	case 0:
 		s.process.Kill()
 		s.start()
+		return "gateway killed"
 	case 1:
 		if !caughtUp(t, upstream.Address, fmt.Sprintf("gw/gw/ping/%d", random.Uint64()), pings) {
-			return
+			return "none: the consumer is behind"
 		}
 		upstream.Kill()
 		time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)
 		upstream.Start()
-	case 2:
+		return "upstream killed"
+	default:
 		verb(t, "uplink", "cut", "--socket", s.socket)
 		time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
 		verb(t, "uplink", "restore", "--socket", s.socket)
+		return "link cut"
 	}
 }
 
