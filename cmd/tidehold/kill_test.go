@@ -102,6 +102,8 @@ type arrival struct {
 // upstream and cuts the link at random while three devices publish. Every
 // message that the gateway acknowledged must arrive upstream at least once; an
 // injected id always names the same message.
+//
+// T-01, in as many rounds as fit half a minute.
 func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")

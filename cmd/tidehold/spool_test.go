@@ -94,10 +94,9 @@ func TestSpool_VerifyFindsADamagedRecordWithExitCode6(t *testing.T) {
 	}
 }
 
-// TestT35_ExportedMessagesKeepTheirIdsOnAnotherGateway is telemetry.md T-35:
-// export from a stopped gateway, import elsewhere, both come online later; each
-// id names one message.
-func TestT35_ExportedMessagesKeepTheirIdsOnAnotherGateway(t *testing.T) {
+// T-35: export from a stopped gateway, import elsewhere, both come online later;
+// each id names one message.
+func TestSpool_ExportedMessagesKeepTheirIdsOnAnotherGateway(t *testing.T) {
 	upstream := gwtest.StartMosquitto(t)
 	consumer := gwtest.Connect(t, upstream.Address, "consumer", gwtest.ClientOptions{})
 	consumer.Subscribe("gw/+/t/#")
@@ -262,5 +261,24 @@ func TestUplinkTest_PrintsEveryStepAndFailsWithExitCode1(t *testing.T) {
 	}
 	if _, code := verb(t, "uplink", "test", "nobody", "--socket", s.socket); code != 3 {
 		t.Fatalf("exit %d", code)
+	}
+}
+
+// A changed configuration never makes the store anew: what waited is there, under
+// the ids it had.
+func TestFL_036_AChangedConfigurationKeepsTheStore(t *testing.T) {
+	s := newSite(t, "gw", awayUplink)
+	s.start()
+	s.fill(3)
+	before := s.do("spool", "ls", "--topic", "dt/#", "-o", "name")
+	s.stop()
+	text, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(string(text) + "telemetry: {profile: strict, order: fifo, store: {max_bytes: 64MiB}}\n")
+	s.start()
+	if after := s.do("spool", "ls", "--topic", "dt/#", "-o", "name"); after != before || len(strings.Fields(after)) != 4 {
+		t.Fatalf("before:\n%s\nafter:\n%s", before, after)
 	}
 }

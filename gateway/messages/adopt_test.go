@@ -100,3 +100,21 @@ func TestScan_NamesWhoStillWaits(t *testing.T) {
 		t.Fatalf("got %q, %v", got, err)
 	}
 }
+
+// T-15: an acknowledgement that comes again counts once, in whatever order.
+func TestAck_ASecondOneChangesNothing(t *testing.T) {
+	f := start(t, Config{}, CursorConfig{Name: "a", Required: true})
+	for _, name := range []string{"1", "2", "3"} {
+		f.append(Record{Topic: name, Class: Normal, To: []string{"a"}})
+	}
+	f.flush()
+	k := f.reader("a", FIFO)
+	items := []*Item{next(t, k), next(t, k), next(t, k)}
+	for _, i := range []int{2, 0, 2, 0, 1, 1} {
+		k.Ack(items[i])
+	}
+	f.check()
+	if c := f.l.Stats(context.Background()).Cursors[0]; c.Delivered != 3 || c.Pending != 0 {
+		t.Fatalf("%+v", c)
+	}
+}

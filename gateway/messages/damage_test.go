@@ -254,6 +254,7 @@ func TestOpen_ForeignTablesAndEmptyFilesAreNoDamage(t *testing.T) {
 	db.Close()
 }
 
+// T-30.
 func TestRenew_GivesARestoredFileANewIncarnation(t *testing.T) {
 	f := filled(t, 3)
 	inc := f.l.Started().Inc

@@ -313,6 +313,7 @@ func TestProgress_IsWrittenAfterFiveSecondsOrManyAcks(t *testing.T) {
 	})
 }
 
+// T-04.
 func TestCommit_FailureKeepsEverythingUnacknowledgedUntilItWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var broken atomic.Bool

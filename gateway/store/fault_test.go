@@ -19,6 +19,8 @@ import (
 // A failed commit may leave nothing of its group behind, and the store works
 // again with the next one: the n-th commit fails for n = 1, 2, 3, ... until the
 // scenario runs untouched.
+//
+// T-07: an I/O error is no commit; the next write has a handle of its own.
 func TestCommit_FailedAtEveryPointLeavesNothingHalfDone(t *testing.T) {
 	for _, point := range []FaultPoint{FaultBegin, FaultCommit} {
 		for n := uint64(1); ; n++ {

@@ -21,6 +21,8 @@ import (
 // crashes. Judge is the reference consumer: every message whose done came must
 // arrive or be in a loss that arrived; the sum check holds all the while. SEED
 // and RUNS replay and prolong.
+//
+// T-01 without the network: the sum check holds after every crash.
 func TestSpool_NothingAcknowledgedIsLost(t *testing.T) {
 	runs, first := 8, uint64(1)
 	if testing.Short() {

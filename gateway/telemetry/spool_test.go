@@ -406,6 +406,7 @@ func TestAppend_SaysDoneAfterTheCommitAndInOrder(t *testing.T) {
 	}
 }
 
+// T-14: the link is cut with messages on their way; each comes again under its id.
 func TestDrain_BacklogAndLiveKeepTheirOrderOverCuts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, c := enter(t, Config{Uplinks: oneUplink}), newCloud(t)
@@ -501,6 +502,7 @@ type senderFunc func(Outgoing, func(error))
 
 func (f senderFunc) Publish(m Outgoing, done func(error)) { f(m, done) }
 
+// T-21.
 func TestDrain_PoisonIsQuarantinedBeforeSendingAndNeighboursFlow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		up := slices.Clone(oneUplink)
@@ -536,6 +538,7 @@ func TestDrain_PoisonIsQuarantinedBeforeSendingAndNeighboursFlow(t *testing.T) {
 	})
 }
 
+// T-22.
 func TestDrain_MessageThatCutsTheLinkIsFoundAndQuarantined(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, c := enter(t, Config{Uplinks: oneUplink}), newCloud(t)
@@ -637,6 +640,7 @@ func TestDrain_RefusedMessageIsQuarantinedAndTheOthersFlow(t *testing.T) {
 	})
 }
 
+// T-13.
 func TestDrain_SilentCloudStallsOnceAndThenGetsOneAtATime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h, c := enter(t, Config{Uplinks: oneUplink}), newCloud(t)
@@ -668,6 +672,7 @@ func TestDrain_SilentCloudStallsOnceAndThenGetsOneAtATime(t *testing.T) {
 	})
 }
 
+// T-32.
 func TestTwoUplinks_OneThatIsAwayDoesNotDelayTheOther(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		plant := Uplink{Name: "plant", Required: true, Enabled: true, Inflight: 10, Routes: []Route{{Name: "a", From: "a/#", To: "p/{gateway}/{rest}", QoS: 1}}}
@@ -740,6 +745,7 @@ func TestLosses_AreToldOnceTheLinkIsBack(t *testing.T) {
 	})
 }
 
+// T-34: every fourth acknowledgement is lost.
 func TestBatch_JoinsNeighboursOfOneTopicAndKeepsIds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		up := []Uplink{{Name: "cloud", Required: true, Enabled: true, Inflight: 20,
@@ -779,6 +785,7 @@ func TestBatch_JoinsNeighboursOfOneTopicAndKeepsIds(t *testing.T) {
 	})
 }
 
+// T-08.
 func TestClock_MessagesCapturedBeforeTheSyncGetTheirTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := &house{t: t, path: filepath.Join(t.TempDir(), "messages.db"), cfg: Config{Gateway: "gw-1", Uplinks: oneUplink},

@@ -181,6 +181,7 @@ func (a *after) all() []error {
 	return append([]error(nil), a.errs...)
 }
 
+// T-16.
 func TestRun_AcceptThenDropCountsAsFailure(t *testing.T) {
 	serve := func(_ int, s *session) { s.accept(0, false) } // then the connection is closed
 	inBubble(t, serve, nil, func(l *Link, f *fakeUpstream) {
@@ -236,6 +237,7 @@ func TestRun_SilentServerEndsAtTheConnectTimeout(t *testing.T) {
 	})
 }
 
+// T-17.
 func TestRun_HalfOpenIsFoundByPings(t *testing.T) {
 	serve := func(_ int, s *session) { s.accept(0, false); s.hole() }
 	var ended []error
@@ -290,6 +292,7 @@ func TestPublish_LostAcknowledgementEndsWithTheEpoch(t *testing.T) {
 	})
 }
 
+// T-15.
 func TestPublish_AcknowledgementsOutOfOrderSettleTheRightMessages(t *testing.T) {
 	serve := func(_ int, s *session) {
 		s.accept(0, true)

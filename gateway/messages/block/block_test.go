@@ -129,6 +129,7 @@ func TestBlock_BadCRCLeavesTheRestUsable(t *testing.T) {
 	}
 }
 
+// T-37, with FuzzDecodeBlock and the fuzz targets of telemetry, judge and desk.
 func FuzzDecodeRecord(f *testing.F) {
 	for i := range samples {
 		f.Add(AppendRecord(nil, &samples[i], 3))

@@ -1,0 +1,86 @@
+package telemetry_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// open are the numbers of telemetry.md section 16 that no test bears, and why.
+// A test that comes for one takes it out of here.
+var open = map[string]string{
+	"T-02": "no file layer that forgets what was not synced; what a torn log does is T-03",
+	"T-05": "the file system going read-only while it runs needs a mount of its own; at a start it is tested (TestRun_AReadOnlyStateFolderServesFromMemoryAndSaysSo)",
+	"T-10": "the interval `ce` of a boot that never synchronised is not computed yet",
+	"T-11": "Go's timers cannot be given a leap of the wall clock alone; all of them are monotonic",
+	"T-12": "the rate does not follow slow acknowledgements yet (9.1)",
+	"T-18": "folding is not wired: messages/evict.go drops before it folds",
+	"T-19": "a bench, not a test: one million messages",
+	"T-20": "no simulation of a fleet yet",
+	"T-23": "hold by configuration is not built; MQTT 3.1.1 has no word for a denied topic but the end of the connection, which is T-22",
+	"T-24": "folding is not wired",
+	"T-25": "folding is not wired",
+	"T-26": "newest-first is not built; the oracles of the other orders are TestNext_LiveComesAtOnceAndTheBacklogInOrderBesideIt and TestNext_FIFOIsStrictlyByNumberOverAllClasses",
+	"T-27": "power cuts of the profile saver are not counted yet",
+	"T-33": "shadow sync and drain share no budget of the link yet (9.6)",
+	"T-38": "the bench of wear needs a loop device and root",
+	"T-39": "72 hours",
+	"T-40": "over T-39",
+}
+
+var number = regexp.MustCompile(`\bT-\d\d\b`)
+
+// borne gives, by number, the tests whose comment names it.
+func borne(t *testing.T) map[string][]string {
+	t.Helper()
+	all := make(map[string][]string)
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		for _, decl := range file.Decls {
+			f, is := decl.(*ast.FuncDecl)
+			if !is || !strings.HasPrefix(f.Name.Name, "Test") && !strings.HasPrefix(f.Name.Name, "Fuzz") {
+				continue
+			}
+			for _, n := range number.FindAllString(f.Doc.Text(), -1) {
+				all[n] = append(all[n], f.Name.Name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestNumbers_EveryTestOfTheSpecificationIsThereOrSaysWhyNot: a test of
+// telemetry.md section 16 has its number in its comment, whatever its name.
+func TestNumbers_EveryTestOfTheSpecificationIsThereOrSaysWhyNot(t *testing.T) {
+	tests := borne(t)
+	for i := 1; i <= 40; i++ {
+		n := fmt.Sprintf("T-%02d", i)
+		switch why := open[n]; {
+		case why == "" && len(tests[n]) == 0:
+			t.Errorf("%s: no test has it in its comment", n)
+		case why != "" && len(tests[n]) > 0:
+			t.Errorf("%s: %v bears it and the list of open ones says %q", n, tests[n], why)
+		}
+		delete(tests, n)
+	}
+	for n, names := range tests {
+		t.Errorf("%s in %v: the specification has no such test", n, names)
+	}
+}
