@@ -217,7 +217,8 @@ func (p *play) namedShadowsStandApart() {
 	if d := p.ok(p.device, "get", p.named(nil)); d.Version != 2 {
 		p.Errorf("the device sees version %d of the named shadow", d.Version)
 	}
-	if d := p.ok(p.http, "list", p.of(nil)); strings.Join(d.Results, " ") != "cfg" {
+	p.ok(p.http, "update", args{"thing": p.thing, "shadow": "log", "body": desired(args{"level": "info"})})
+	if d := p.ok(p.http, "list", p.of(nil)); strings.Join(d.Results, " ") != "cfg log" {
 		p.Errorf("the thing has the named shadows %v", d.Results)
 	}
 }
@@ -288,6 +289,9 @@ func (p *play) retainedIsFound() {
 	}
 	if d := p.ok(p.http, "retained", args{"topic": "cmd/" + p.thing + "/mode"}); strings.Join(d.Results, " ") != "eco" {
 		p.Errorf("the data plane tells the retained message %q", d.Results)
+	}
+	if d := p.ok(p.http, "topics", nil); !strings.Contains(strings.Join(d.Results, " "), fmt.Sprintf("cmd/%[1]s/mode cmd/%[1]s/note", p.thing)) {
+		p.Errorf("the data plane lists the retained messages %v", d.Results)
 	}
 	p.ok(p.http, "publish", args{"topic": "cmd/" + p.thing + "/tell", "payload": "x", "user": []args{{"by": "app"}}})
 	if m := p.device.hears("cmd/"+p.thing+"/tell", "x"); p.sdk == "v2-mqtt5.mjs" && m.User != `[{"by":"app"}]` {

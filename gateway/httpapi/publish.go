@@ -14,7 +14,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
-// Bounds of the user properties of one message.
+// userPropertiesMax bounds the user properties of one message.
 const userPropertiesMax = 100
 
 // publish takes a message with the MQTT 5 properties that HTTP can carry

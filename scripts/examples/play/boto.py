@@ -24,11 +24,27 @@ def publish(op, topic, payload, retain=False, user=None):
     return ask(op, topic=topic, payload=payload.encode(), retain=retain, qos=1, **properties)
 
 
+def shadows(thing):
+    """Pages of one, as a long list has them; boto3 has no paginator for these."""
+    found, token = [], {}
+    while token is not None:
+        page = ask("list_named_shadows_for_thing", thingName=thing, pageSize=1, **token)
+        found += page["results"]
+        token = {"nextToken": page["nextToken"]} if "nextToken" in page else None
+    return {"results": found}
+
+
+def topics():
+    pages = client.get_paginator("list_retained_messages").paginate(PaginationConfig={"PageSize": 1})
+    return {"results": [kept["topic"] for page in pages for kept in page["retainedTopics"]]}
+
+
 commands = {
     "get": lambda a: ask("get_thing_shadow", **key(a)),
     "update": lambda a: ask("update_thing_shadow", **key(a), payload=json.dumps(a["body"])),
     "delete": lambda a: ask("delete_thing_shadow", **key(a)),
-    "list": lambda a: ask("list_named_shadows_for_thing", thingName=a["thing"]),
+    "list": lambda a: shadows(a["thing"]),
+    "topics": lambda a: topics(),
     "publish": lambda a: publish(**a),
     "retained": lambda a: {"results": [client.get_retained_message(topic=a["topic"])["payload"].decode()]},
 }
