@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/access"
 	"github.com/tidehold/tidehold/gateway/broker"
+	"github.com/tidehold/tidehold/gateway/broker/wire"
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/function"
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -130,6 +131,12 @@ func certificatePrincipal(state *tls.ConnectionState) iot.Principal {
 	return iot.Principal{Kind: iot.CertificateKind, ID: pki.ID(state.PeerCertificates[0])}
 }
 
+// MayStay asks iot:Connect again: a change between Connect and now has found
+// nobody to put out.
+func (g gate) MayStay(c *broker.Client) bool {
+	return g.checker.MayConnect(c.Private.(*access.Client))
+}
+
 // Publish asks iot:Publish, and iot:RetainPublish for a retained message.
 func (g gate) Publish(c *broker.Client, name string, retain bool) error {
 	return g.checker.Publish(c.Private.(*access.Client), name, retain)
@@ -150,16 +157,13 @@ func (g gate) Receive(c *broker.Client, name string) bool {
 	return g.checker.Receive(c.Private.(*access.Client), name)
 }
 
-// administrative is MQTT 5's reason for an administrative end.
-const administrative = 0x98
-
 // sweep lets a change of the registry take effect at once: every decision is
 // made anew, and who may not connect any more is put out.
 func (g gate) sweep(b *broker.Broker) {
 	g.checker.Invalidate()
 	for _, c := range b.Clients() {
 		if known, is := c.Private.(*access.Client); is && !g.checker.MayConnect(known) {
-			b.Disconnect(c.ID, administrative)
+			b.Disconnect(c.ID, wire.CodeAdministrative)
 		}
 	}
 }

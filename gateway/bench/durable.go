@@ -160,6 +160,7 @@ func (d *durable) Publish(m iot.Message) { d.broker.Route(m) }
 type everything struct{}
 
 func (everything) Connect(*broker.Client, []byte) error       { return nil }
+func (everything) MayStay(*broker.Client) bool                { return true }
 func (everything) Publish(*broker.Client, string, bool) error { return nil }
 func (everything) Reserved(*broker.Client, string)            {}
 func (everything) Subscribe(*broker.Client, string) error     { return nil }

@@ -42,6 +42,8 @@ import (
 type Authorizer interface {
 	// Connect authenticates c; it may set c.Principal and c.Private.
 	Connect(c *Client, password []byte) error
+	// MayStay asks again, once c is where Disconnect finds it.
+	MayStay(c *Client) bool
 	// Publish allows c to publish to a topic, and to retain there.
 	Publish(c *Client, name string, retain bool) error
 	// Reserved is told of a publish or will to a topic that nobody may write.
@@ -266,11 +268,10 @@ func (cfg *Config) fill() error {
 // as 0x98 for an administrative action; false when it is not connected.
 func (b *Broker) Disconnect(id iot.ClientID, reason byte) bool {
 	c := b.sessions.connected(id)
-	if c == nil {
-		return false
+	if c != nil {
+		c.stop(ending{code: reason, event: lifecycle.API})
 	}
-	c.stop(ending{code: reason, event: lifecycle.API})
-	return true
+	return c != nil
 }
 
 // Clients lists the connected clients, in no order.

@@ -181,8 +181,7 @@ func (c *client) disconnect(fh packets.FixedHeader, body []byte) *ending {
 		}
 		c.session.setExpiry(c, c.b.expiry(pk.Properties.SessionExpiryInterval))
 	}
-	const withWill = 0x04
-	return &ending{event: lifecycle.Client, clean: pk.ReasonCode != withWill}
+	return &ending{event: lifecycle.Client, clean: pk.ReasonCode != 0x04} // "with will message"
 }
 
 // pause waits for d or the end of the connection; false means the end.
@@ -199,9 +198,7 @@ func (c *client) pause(d time.Duration) bool {
 
 // subject is the connection as lifecycle events name it.
 func (c *client) subject() lifecycle.Subject {
-	return lifecycle.Subject{
-		ID: c.public.ID, Principal: c.public.Principal, Session: c.public.Session, IP: c.public.RemoteIP, Version: c.visit,
-	}
+	return lifecycle.Subject{ID: c.public.ID, Principal: c.public.Principal, Session: c.public.Session, IP: c.public.RemoteIP, Version: c.visit}
 }
 
 // emit hands a lifecycle event to the house.

@@ -214,8 +214,7 @@ func (b *Broker) welcome(c *client, pk *packets.Packet) {
 		if c.version == 5 {
 			ack.Properties = packets.Properties{
 				AssignedClientID: pk.Properties.AssignedClientID, TopicAliasMaximum: aliasMax, MaximumPacketSize: uint32(c.read.Max),
-				ReceiveMaximum: uint16(min(limits.MaxInflight, math.MaxUint16)),
-				MaximumQos:     limits.MaxQoS, MaximumQosFlag: limits.MaxQoS < 2,
+				ReceiveMaximum: uint16(min(limits.MaxInflight, math.MaxUint16)), MaximumQos: limits.MaxQoS, MaximumQosFlag: limits.MaxQoS < 2,
 				ServerKeepAlive: pk.Connect.Keepalive, ServerKeepAliveFlag: pk.Properties.ServerKeepAliveFlag,
 			}
 			if granted := uint32(c.public.SessionExpiry / time.Second); granted != pk.Properties.SessionExpiryInterval {
@@ -230,6 +229,9 @@ func (b *Broker) welcome(c *client, pk *packets.Packet) {
 	case <-b.stopping: // Run may not have seen this one
 		c.stop(shutdown)
 	default:
+		if !b.auth.MayStay(&c.public) { // changed since Connect, when nobody could put it out yet
+			c.stop(ending{code: wire.CodeAdministrative, event: lifecycle.API})
+		}
 	}
 }
 

@@ -345,6 +345,16 @@ func TestDisconnect_ByID(t *testing.T) {
 	}
 }
 
+// TestConnect_ARightLostMeanwhileEndsTheConnection: what changes between the
+// Authorizer's answer and the connection's place in the list finds nobody there.
+func TestConnect_ARightLostMeanwhileEndsTheConnection(t *testing.T) {
+	w := serve(t, nil, &gatekeeper{stay: func(c *Client) bool { return c.ID != "late" }})
+	w.client(5, "other")
+	if pk := w.client(5, "late").want(packets.Disconnect); pk.ReasonCode != 0x98 {
+		t.Errorf("DISCONNECT %#x", pk.ReasonCode)
+	}
+}
+
 // The events of shadow.md section 11, with the shapes of presence.json.
 func TestEvents_PresenceAndSubscriptions(t *testing.T) {
 	w := serve(t, nil, nil)

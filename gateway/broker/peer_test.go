@@ -77,6 +77,7 @@ func (h *household) topics(prefix string) []iot.Message {
 type gatekeeper struct {
 	mu        sync.Mutex
 	connect   func(c *Client, password []byte) error
+	stay      func(c *Client) bool
 	publish   func(name string) error
 	subscribe func(filter string) error
 	receive   func(id iot.ClientID, name string) bool
@@ -98,6 +99,8 @@ func (g *gatekeeper) Publish(_ *Client, name string, _ bool) error {
 	}
 	return g.publish(name)
 }
+
+func (g *gatekeeper) MayStay(c *Client) bool { return g.stay == nil || g.stay(c) }
 
 func (g *gatekeeper) Reserved(*Client, string) {}
 

@@ -54,6 +54,7 @@ func (g gate) Connect(c *broker.Client, password []byte) error {
 	return nil
 }
 
+func (g gate) MayStay(c *broker.Client) bool { return g.MayConnect(c.Private.(*access.Client)) }
 func (g gate) Publish(c *broker.Client, name string, retain bool) error {
 	return g.Checker.Publish(c.Private.(*access.Client), name, retain)
 }
