@@ -15,15 +15,18 @@ var commitDelays = []time.Duration{0, 8 * time.Millisecond, 20 * time.Millisecon
 // The figures of ingest beside the usual ones; latency is that of the
 // acknowledgement.
 const (
-	ofVolatile = "of_volatile"   // rate, as a share of the same load that nobody stores
-	ofRouted   = "of_routed"     // rate, as a share of the same load that one subscriber hears and nobody stores
+	heard      = "rate_heard"    // rate, when one subscriber hears the messages after their commit
+	ofVolatile = "of_volatile"   // rate_heard, as a share of the same load that nobody stores
+	ofUnheard  = "of_unheard"    // rate, as a share of the same load that nobody stores and nobody hears
 	ofSingle   = "of_one_commit" // rate, as a multiple of one message per commit
 	perCommit  = "acks_per_commit"
 	bytesEach  = "bytes_each" // written per message
 )
 
-// ingest publishes to a topic that the spool stores, and nobody subscribes:
-// what counts is how fast durable messages are acknowledged.
+// ingest publishes to a topic that the spool stores: what counts is how fast
+// durable messages are acknowledged. The same load without durability is one
+// that a subscriber hears, as is its durable side: a message that nobody stores
+// and nobody hears is read and acknowledged, and no broker does less.
 func (b *bench) ingest(ctx context.Context) error {
 	if b.cfg.Against != "" {
 		return b.ingestAt(ctx, &target{name: b.cfg.Against, address: b.cfg.Against}, "")
@@ -84,19 +87,11 @@ func ingestBars(medium string, publishers, window int) []bar {
 }
 
 func (b *bench) ingestRound(ctx context.Context, t *target, publishers, window int, single float64) (Figures, error) {
-	plan := load.Plan{
-		Address: t.address, Prefix: b.next("mem/bench"), Publishers: publishers, QoS: 1, Payload: usualSize, Window: window, Duration: b.cfg.Duration,
-	}
-	volatile, err := load.Run(ctx, plan)
+	plan := load.Plan{Address: t.address, Publishers: publishers, QoS: 1, Payload: usualSize, Window: window, Duration: b.cfg.Duration}
+	beside, err := b.ingestBeside(ctx, plan)
 	if err != nil {
 		return nil, err
 	}
-	plan.Prefix, plan.Subscribers = b.next("mem/bench"), 1
-	routed, err := load.Run(ctx, plan)
-	if err != nil {
-		return nil, err
-	}
-	plan.Subscribers = 0
 	m := meter{t: t}
 	wrote, _ := t.written()
 	commits, counted := t.figure(commitCount)
@@ -107,7 +102,7 @@ func (b *bench) ingestRound(ctx context.Context, t *target, publishers, window i
 	}
 	f := figuresOf(o, m.used, m.known)
 	f.latency(&o.Acks)
-	f[ofVolatile], f[ofRouted] = o.Rate()/volatile.Rate(), o.Rate()/routed.Rate()
+	f[heard], f[ofVolatile], f[ofUnheard] = beside.durable, beside.durable/beside.volatile, o.Rate()/beside.unheard
 	if single > 0 {
 		f[ofSingle] = o.Rate() / single
 	}
@@ -118,6 +113,27 @@ func (b *bench) ingestRound(ctx context.Context, t *target, publishers, window i
 		f[bytesEach] = float64(after-wrote) / float64(o.Published)
 	}
 	return f, nil
+}
+
+// besides are the rates of one load that its durable, unheard one is compared with.
+type besides struct{ unheard, volatile, durable float64 }
+
+// ingestBeside measures a load that nobody stores, without and with a
+// subscriber, and one that is stored and heard.
+func (b *bench) ingestBeside(ctx context.Context, plan load.Plan) (r besides, err error) {
+	for _, one := range []struct {
+		topic       string
+		subscribers int
+		rate        *float64
+	}{{"mem/bench", 0, &r.unheard}, {"mem/bench", 1, &r.volatile}, {"dur/bench", 1, &r.durable}} {
+		plan.Prefix, plan.Subscribers = b.next(one.topic), one.subscribers
+		o, err := load.Run(ctx, plan)
+		if err != nil {
+			return r, err
+		}
+		*one.rate = o.Rate()
+	}
+	return r, nil
 }
 
 // commitCount is the number of commits of the message log.
