@@ -106,7 +106,7 @@ func (l *Log) takeAdopted(w *write) {
 		c.t.Allocated += n
 		c.t.Inherited += n
 		c.pending += int64(n)
-		l.fig.allocated(name, int(n))
+		c.counted.Add(float64(n))
 	}
 }
 

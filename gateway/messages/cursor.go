@@ -10,6 +10,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/messages/marks"
 	"github.com/tidehold/tidehold/gateway/messages/tail"
+	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -22,9 +23,10 @@ type cursor struct {
 	name             string
 	required, active bool
 
-	t       Tally // now
-	pending int64 // counted on its own, so that the sum check checks
-	saved   Tally // as written down
+	t       Tally          // now
+	pending int64          // counted on its own, so that the sum check checks
+	counted metrics.Series // of Allocated
+	saved   Tally          // as written down
 	upTo    [classes]int64
 	prog    map[int64]*progress // blocks above upTo that were touched
 

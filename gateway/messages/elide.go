@@ -287,6 +287,19 @@ func (l *Log) tell() {
 			e.Done(nil)
 		}
 		l.mu.Lock()
+		l.told = ready[len(ready)-1].Last
+		l.hush.Broadcast()
 	}
 	l.telling = false
+	l.hush.Broadcast()
+}
+
+// awaitTold waits until the done functions up to a number were called by whoever
+// is calling them.
+func (l *Log) awaitTold(seq uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.telling && l.told < seq {
+		l.hush.Wait()
+	}
 }

@@ -30,13 +30,12 @@ func newFigures(m *metrics.Registry) *figures {
 // begin puts what was counted before this start, so that the sum check can be
 // read from the metrics alone.
 func (f *figures) begin(c *cursor) {
+	c.counted = f.allocatedTotal.Of(c.name)
 	f.allocatedTotal.Add(float64(c.t.Allocated), c.name)
 	f.deliveredTotal.Add(float64(c.t.Delivered), c.name, laneOf(true))
 	f.lost.Add(float64(c.t.Lost), c.name, "before start")
 	f.skipped.Add(float64(c.t.Skipped), c.name)
 }
-
-func (f *figures) allocated(cursor string, n int) { f.allocatedTotal.Add(float64(n), cursor) }
 
 func (f *figures) delivered(cursor string, back bool) { f.deliveredTotal.Inc(cursor, laneOf(back)) }
 

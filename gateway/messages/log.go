@@ -11,8 +11,9 @@
 // acknowledged it, or by a loss that is written down in the same transaction.
 //
 // Order: numbers rise in the order of Append, never repeat within an
-// incarnation, also over a crash. done functions are called in that order, on
-// the store's writer goroutine or on that of an Ack; they must not block. A cursor gives records in
+// incarnation, also over a crash. done functions are called in that order, one
+// at a time, on a goroutine of the log or on that of an Ack; they must not block.
+// One commit may end before those of the commit before it were called, not two. A cursor gives records in
 // rising order within a lane, and after Begin first, in the old order, those
 // that were given and not acknowledged.
 //
@@ -137,8 +138,10 @@ type Log struct {
 	mark     marks.Log // as written down
 	next     uint64    // number of the next record
 	tail     tail.Tail
-	elidedTo uint64 // numbers up to here that are not in mark need no commit
-	telling  bool   // somebody calls done functions
+	elidedTo uint64     // numbers up to here that are not in mark need no commit
+	telling  bool       // somebody calls done functions
+	told     uint64     // number up to which they were called
+	hush     *sync.Cond // told grew, or nobody is telling any more
 	cursors  map[string]*cursor
 	rings    [classes]ring.Ring
 	moving   map[int64]bool // blocks that the write under way deletes
@@ -157,7 +160,8 @@ type Log struct {
 	room         tail.Room
 	isDamaged    atomic.Bool
 	wake         chan struct{}
-	packer       block.Packer // the writer goroutine's
+	packer       block.Packer  // the writer goroutine's
+	announced    chan struct{} // the last write was told; the writer goroutine's
 }
 
 // Start says how the log began this time (telemetry.md 4.3).
@@ -184,6 +188,7 @@ func New(cfg Config, db *store.DB, src *ids.Source, m *metrics.Registry, log *sl
 	}
 	l := &Log{cfg: cfg.withDefaults(), db: db, log: log, fig: newFigures(m), cursors: make(map[string]*cursor),
 		moving: make(map[int64]bool), done: make(map[int64]meta), wake: make(chan struct{}, 1)}
+	l.hush = sync.NewCond(&l.mu)
 	err := db.Write(context.Background(), "start log", func(tx *store.Tx) error { return l.load(tx, src) })
 	if err != nil {
 		return nil, fmt.Errorf("messages start: %w", err)
@@ -282,12 +287,15 @@ func (l *Log) number(r *Record) {
 	r.Inc, r.Seq = l.mark.Inc, l.next
 	r.Class = min(r.Class, classes-1)
 	l.next++
-	r.To = slices.DeleteFunc(slices.Clone(r.To), func(name string) bool { return l.cursors[name] == nil })
+	unknown := func(name string) bool { return l.cursors[name] == nil }
+	if slices.ContainsFunc(r.To, unknown) {
+		r.To = slices.DeleteFunc(slices.Clone(r.To), unknown)
+	}
 	for _, name := range r.To {
 		c := l.cursors[name]
 		c.t.Allocated++
 		c.pending++
-		l.fig.allocated(c.name, 1)
+		c.counted.Inc()
 	}
 }
 

@@ -357,8 +357,10 @@ func (l *Log) writeMarks(tx *store.Tx, w *write) error {
 	return marks.PutLog(tx, w.mark)
 }
 
-// written takes over what a write did, or forgets that it tried, and tells
-// those who wait. It runs on the store's writer goroutine.
+// written takes over what a write did, or forgets that it tried, and has those
+// who wait told while the next write is under way. It is one write ahead of them
+// at most, so that what waits to be told is bounded too. It runs on the store's
+// writer goroutine.
 func (l *Log) written(err error) {
 	l.mu.Lock()
 	w := l.writing
@@ -373,12 +375,24 @@ func (l *Log) written(err error) {
 	}
 	w.err = err
 	l.mu.Unlock()
+	if l.announced != nil {
+		<-l.announced
+	}
+	l.announced = make(chan struct{})
+	l.signal()
+	go l.announce(w, l.announced)
+}
+
+// announce tells those who waited for a write: first the appends, then the
+// requests.
+func (l *Log) announce(w *write, announced chan struct{}) {
+	defer close(announced)
 	l.tell()
+	l.awaitTold(w.last)
 	for _, r := range w.asked {
-		r.ended <- err
+		r.ended <- w.err
 	}
 	close(w.ended)
-	l.signal()
 }
 
 // postpone keeps everything that waits for another try: nothing of it was

@@ -47,6 +47,18 @@ func (c *Counter) Inc(values ...string) { c.vec.WithLabelValues(values...).Inc()
 // Add adds n >= 0 for the label values.
 func (c *Counter) Add(n float64, values ...string) { c.vec.WithLabelValues(values...).Add(n) }
 
+// Series is a Counter at given label values: who counts often looks it up once.
+type Series struct{ counter prometheus.Counter }
+
+// Of gives the series of the label values.
+func (c *Counter) Of(values ...string) Series { return Series{c.vec.WithLabelValues(values...)} }
+
+// Inc adds one.
+func (s Series) Inc() { s.counter.Inc() }
+
+// Add adds n >= 0.
+func (s Series) Add(n float64) { s.counter.Add(n) }
+
 // Gauge is a figure that moves both ways.
 type Gauge struct{ vec *prometheus.GaugeVec }
 

@@ -109,7 +109,7 @@ func (b *Block) EncodeBody() []byte {
 	for _, d := range b.Dests {
 		head = appendText(head, d.Name)
 	}
-	out := appendFrame(make([]byte, 0, 256*len(b.Recs)), 0, head)
+	out := appendFrame(make([]byte, 0, len(head)+b.Memory()), 0, head)
 	var one []byte
 	for i := range b.Recs {
 		one = AppendRecord(one[:0], &b.Recs[i], b.Masks[i])
@@ -219,12 +219,18 @@ func (b *Block) decodeHead(head []byte) error {
 // Packer compresses and expands bodies and keeps the compressor, which is
 // costly to make. Not safe for concurrent use.
 type Packer struct {
-	w   *flate.Writer
-	buf bytes.Buffer
+	w    *flate.Writer
+	buf  bytes.Buffer
+	pass int // long bodies that are not looked at, after one that was not worth it
 }
 
-// sampleBytes of a long body tell whether compressing all of it is worth it.
-const sampleBytes = 4 << 10
+const (
+	// sampleBytes of a long body tell whether compressing all of it is worth it.
+	sampleBytes = 4 << 10
+	// passBodies is how many long bodies after one that is not worth it are taken
+	// to be like it: what comes fast comes from the same few sources.
+	passBodies = 15
+)
 
 // worth reports whether a body shrinks by a quarter, judged by a piece of its
 // middle. Compressing costs more time than everything else in a commit, which
@@ -233,9 +239,17 @@ func (p *Packer) worth(body []byte) bool {
 	if len(body) < 2*sampleBytes {
 		return true
 	}
+	if p.pass > 0 {
+		p.pass--
+		return false
+	}
 	from := (len(body) - sampleBytes) / 2
 	p.deflate(body[from : from+sampleBytes])
-	return p.buf.Len() < sampleBytes*3/4
+	if p.buf.Len() < sampleBytes*3/4 {
+		return true
+	}
+	p.pass = passBodies
+	return false
 }
 
 // deflate leaves the compressed body in buf.
