@@ -73,11 +73,11 @@ func (cfg Durable) Serve(ctx context.Context) (err error) {
 
 func (d *durable) build(ctx context.Context, cfg Durable) error {
 	src := ids.New(rand.Reader)
-	state, err := d.open(ctx, cfg, "state.db", shadow.Schema())
+	state, err := d.keep(store.Open(ctx, d.options(cfg, "state.db", shadow.Schema())))
 	if err != nil {
 		return err
 	}
-	file, err := d.open(ctx, cfg, "messages.db", messages.Schema())
+	file, err := d.openMessages(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -115,10 +115,18 @@ func (d *durable) build(ctx context.Context, cfg Durable) error {
 	return d.broker.Listen(ctx)
 }
 
-func (d *durable) open(ctx context.Context, cfg Durable, name string, schema store.Schema) (*store.DB, error) {
-	db, err := store.Open(ctx, store.Options{
-		Path: filepath.Join(cfg.Dir, name), Schemas: []store.Schema{schema}, Metrics: d.metrics, Clock: d.clock, CommitDelay: cfg.CommitDelay,
-	})
+// openMessages opens the message log as the gateway does, with its checkpoints.
+func (d *durable) openMessages(ctx context.Context, cfg Durable) (*store.DB, error) {
+	db, _, err := messages.Open(ctx, d.options(cfg, "messages.db"))
+	return d.keep(db, err)
+}
+
+func (d *durable) options(cfg Durable, name string, schemas ...store.Schema) store.Options {
+	return store.Options{Path: filepath.Join(cfg.Dir, name), Schemas: schemas, Metrics: d.metrics, Clock: d.clock, CommitDelay: cfg.CommitDelay}
+}
+
+// keep has an opened file closed at the end.
+func (d *durable) keep(db *store.DB, err error) (*store.DB, error) {
 	if err == nil {
 		d.files = append(d.files, db)
 	}
