@@ -20,8 +20,18 @@ type Queue[T any] struct {
 	bytes int
 }
 
-// keepCap is how much room an empty queue keeps for the next burst.
-const keepCap = 256
+// An empty queue keeps room for keepCap items, and for up to burstCap as long as
+// it needs a quarter of it each time: bursts of the same size follow each other,
+// and room made anew for each is the most of all garbage.
+const (
+	keepCap  = 256
+	burstCap = 4096
+)
+
+// worth reports whether room for so many is kept by one that used this much of it.
+func worth(room, used int) bool {
+	return room <= keepCap || room <= burstCap && used >= room/4
+}
 
 // Len is how many wait.
 func (q *Queue[T]) Len() int { return len(q.items) - q.head }
@@ -51,9 +61,10 @@ func (q *Queue[T]) Pop(size int) T {
 	q.head++
 	q.bytes -= size
 	if q.head == len(q.items) {
-		q.items, q.head = q.items[:0], 0
-		if cap(q.items) > keepCap {
-			q.items = nil
+		if used := len(q.items); worth(cap(q.items), used) {
+			q.items, q.head = q.items[:0], 0
+		} else {
+			q.items, q.head = nil, 0
 		}
 	}
 	return item

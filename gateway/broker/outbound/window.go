@@ -167,9 +167,10 @@ func (w *Window[T]) Land(s *Sent[T]) T {
 		w.head++
 	}
 	if w.head == len(w.items) {
-		w.items, w.head, w.next = w.items[:0], 0, 0
-		if cap(w.items) > keepCap {
-			w.items = nil
+		if used := len(w.items); worth(cap(w.items), used) {
+			w.items, w.head, w.next = w.items[:0], 0, 0
+		} else {
+			w.items, w.head, w.next = nil, 0, 0
 		}
 	}
 	w.next = max(w.next, w.head)

@@ -15,7 +15,7 @@ import (
 )
 
 // bufferMax is the largest buffer worth keeping for the next connection.
-const bufferMax = 64 << 10
+const bufferMax = 256 << 10
 
 // Budget bounds the bytes that connections and sessions hold together, so that
 // nobody can take it all: each may hold as much as is left for the others. One
