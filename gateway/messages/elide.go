@@ -272,34 +272,5 @@ func (c *cursor) progressIn(b *block.Block) *progress {
 	return p
 }
 
-// tell calls the done functions of what is safe, in order, one caller at a
-// time.
-func (l *Log) tell() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.telling {
-		return
-	}
-	l.telling = true
-	for ready := l.tail.Ready(); len(ready) > 0; ready = l.tail.Ready() {
-		l.mu.Unlock()
-		for _, e := range ready {
-			e.Done(nil)
-		}
-		l.mu.Lock()
-		l.told = ready[len(ready)-1].Last
-		l.hush.Broadcast()
-	}
-	l.telling = false
-	l.hush.Broadcast()
-}
-
-// awaitTold waits until the done functions up to a number were called by whoever
-// is calling them.
-func (l *Log) awaitTold(seq uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.telling && l.told < seq {
-		l.hush.Wait()
-	}
-}
+// tell calls the done functions of what is safe.
+func (l *Log) tell() { l.teller.Tell(l.tail.Ready) }

@@ -44,6 +44,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/messages/marks"
 	"github.com/tidehold/tidehold/gateway/messages/ring"
 	"github.com/tidehold/tidehold/gateway/messages/tail"
+	"github.com/tidehold/tidehold/gateway/messages/told"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -138,10 +139,8 @@ type Log struct {
 	mark     marks.Log // as written down
 	next     uint64    // number of the next record
 	tail     tail.Tail
-	elidedTo uint64     // numbers up to here that are not in mark need no commit
-	telling  bool       // somebody calls done functions
-	told     uint64     // number up to which they were called
-	hush     *sync.Cond // told grew, or nobody is telling any more
+	teller   *told.Teller
+	elidedTo uint64 // numbers up to here that are not in mark need no commit
 	cursors  map[string]*cursor
 	rings    [classes]ring.Ring
 	moving   map[int64]bool // blocks that the write under way deletes
@@ -188,7 +187,7 @@ func New(cfg Config, db *store.DB, src *ids.Source, m *metrics.Registry, log *sl
 	}
 	l := &Log{cfg: cfg.withDefaults(), db: db, log: log, fig: newFigures(m), cursors: make(map[string]*cursor),
 		moving: make(map[int64]bool), done: make(map[int64]meta), wake: make(chan struct{}, 1)}
-	l.hush = sync.NewCond(&l.mu)
+	l.teller = told.New(&l.mu)
 	err := db.Write(context.Background(), "start log", func(tx *store.Tx) error { return l.load(tx, src) })
 	if err != nil {
 		return nil, fmt.Errorf("messages start: %w", err)

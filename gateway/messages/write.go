@@ -388,7 +388,7 @@ func (l *Log) written(err error) {
 func (l *Log) announce(w *write, announced chan struct{}) {
 	defer close(announced)
 	l.tell()
-	l.awaitTold(w.last)
+	l.teller.Await(w.last)
 	for _, r := range w.asked {
 		r.ended <- w.err
 	}
