@@ -289,7 +289,7 @@ func (k *Cursor) Ack(it *Item) {
 		k.l.fig.delivered(k.c.name, it.Back)
 	}
 	k.l.mu.Unlock()
-	k.l.tell()
+	k.l.teller.Tell(k.l.tail.Ready)
 }
 
 // Lose accounts for a record that will not be delivered. With a why it goes to

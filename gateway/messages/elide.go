@@ -271,6 +271,3 @@ func (c *cursor) progressIn(b *block.Block) *progress {
 	}
 	return p
 }
-
-// tell calls the done functions of what is safe.
-func (l *Log) tell() { l.teller.Tell(l.tail.Ready) }

@@ -383,11 +383,10 @@ func (l *Log) written(err error) {
 	go l.announce(w, l.announced)
 }
 
-// announce tells those who waited for a write: first the appends, then the
-// requests.
+// announce tells who waited for a write: appends first, then requests.
 func (l *Log) announce(w *write, announced chan struct{}) {
 	defer close(announced)
-	l.tell()
+	l.teller.Tell(l.tail.Ready)
 	l.teller.Await(w.last)
 	for _, r := range w.asked {
 		r.ended <- w.err
