@@ -310,6 +310,8 @@ func TestMosquitto_UnacknowledgedCommandsComeAgain(t *testing.T) {
 	l := newLink(t, func(c *Config) { c.Endpoint = m.endpoint("tcp") })
 	var k taken
 	l.Subscribe("cmd/#", 1, k.take)
+	gone := make(chan struct{}, 2)
+	l.OnOffline(func(error) { gone <- struct{}{} })
 	runLink(t, l)
 	waitState(t, l, Online)
 	observer := m.client("observer")
@@ -320,6 +322,7 @@ func TestMosquitto_UnacknowledgedCommandsComeAgain(t *testing.T) {
 	k.acks[0]()
 	time.Sleep(100 * time.Millisecond)
 	l.Cut()
+	<-gone // the socket is closed: what comes now waits at the broker
 	observer.Publish("cmd/away", 1, false, "x").Wait()
 	l.Restore()
 	eventually(t, "the rest came again, and what was queued", func() bool { return len(k.topics()) == 6 })
