@@ -24,6 +24,9 @@ type publisher struct {
 	acked map[int]bool
 	last  int // acknowledged
 	next  int
+	// heard is told of every acknowledgement: when the message went, and when
+	// its answer came. nil: nobody asks.
+	heard func(sent, acked time.Time)
 }
 
 // run publishes until stop is closed, a window of messages at a time.
@@ -56,6 +59,7 @@ const (
 func (p *publisher) session(client *gwtest.Client, stop <-chan struct{}) {
 	type sent struct {
 		n    int
+		at   time.Time
 		done <-chan error
 	}
 	var line []sent
@@ -70,7 +74,7 @@ func (p *publisher) session(client *gwtest.Client, stop <-chan struct{}) {
 				time.Sleep(pace)
 				p.next++
 				text := fmt.Sprintf(`{"p":%q,"n":%d}`, p.name, p.next)
-				line = append(line, sent{p.next, client.TryPublish("dt/"+p.name+"/count", []byte(text), 1)})
+				line = append(line, sent{p.next, time.Now(), client.TryPublish("dt/"+p.name+"/count", []byte(text), 1)})
 				continue
 			}
 		}
@@ -82,6 +86,9 @@ func (p *publisher) session(client *gwtest.Client, stop <-chan struct{}) {
 			p.mu.Lock()
 			p.acked[line[0].n], p.last = true, line[0].n
 			p.mu.Unlock()
+			if p.heard != nil {
+				p.heard(line[0].at, time.Now())
+			}
 			line = line[1:]
 		case <-time.After(time.Second):
 			if !client.Connected() {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,8 +20,12 @@ import (
 type counted struct{ N, Lo, Hi, W int64 }
 
 const (
-	killWindow     = 500 * time.Millisecond
-	killCheckpoint = time.Second
+	killWindow     = 100 * time.Millisecond
+	killCheckpoint = 300 * time.Millisecond
+	// killSlack is what a busy host may take to write a checkpoint down.
+	killSlack = 700 * time.Millisecond
+	// provenWindows is how many windows must have had to be told.
+	provenWindows = 20
 )
 
 // killRules counts messages in windows; a file outlives every kill.
@@ -28,13 +33,45 @@ const killRules = `roles:
   - {name: files, document: {Version: "2012-10-17", Statement: [{Effect: Allow, Action: "file:Append", Resource: "*"}]}}
 rules:
   - name: count
-    sql: "SELECT count(*) AS n, min(n) AS lo, max(n) AS hi, window_end() AS w FROM 'dt/+/count' WINDOW TUMBLING(500ms)"
+    sql: "SELECT count(*) AS n, min(n) AS lo, max(n) AS hi, window_end() AS w FROM 'dt/+/count' WINDOW TUMBLING(100ms)"
     actions: [{edge.file: {path: windows.jsonl, roleArn: files}}]
 `
 
+// heardWindows notes which windows certainly hold a message, and since when.
+type heardWindows struct {
+	mu    sync.Mutex
+	acked map[int64]time.Time // by the window's end: the first acknowledgement
+}
+
+// note counts a message only when it went and was answered in one window.
+func (h *heardWindows) note(sent, acked time.Time) {
+	size := killWindow.Milliseconds()
+	if sent.UnixMilli()/size != acked.UnixMilli()/size {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if end := (sent.UnixMilli()/size + 1) * size; h.acked[end].IsZero() {
+		h.acked[end] = acked
+	}
+}
+
+// until moves into must the windows that were heard before a moment, and
+// forgets the others: those may go with the kill.
+func (h *heardWindows) until(moment time.Time, must map[int64]bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for end, acked := range h.acked {
+		if acked.Before(moment) {
+			must[end] = true
+		}
+	}
+	clear(h.acked)
+}
+
 // TestKill_TumblingWindowsAreToldOnceAndFew kills the gateway under load, at
-// random moments: no window may be told with two values, and of those that
-// closed long before a kill none may be missing.
+// random moments: no window may be told with two values, and none may be
+// missing that held a message a checkpoint before the kill.
 func TestKill_TumblingWindowsAreToldOnceAndFew(t *testing.T) {
 	s := newSite(t, "gw", killRules)
 	text, err := os.ReadFile(s.config)
@@ -42,28 +79,24 @@ func TestKill_TumblingWindowsAreToldOnceAndFew(t *testing.T) {
 		t.Fatal(err)
 	}
 	state := filepath.Join(s.dir, "state")
-	s.write(strings.Replace(string(text), "storage: {dir: "+state+"}", "storage: {dir: "+state+", rules_checkpoint: 1s}", 1))
-	p := &publisher{t: t, at: s.at(), name: "p", acked: make(map[int]bool)}
+	s.write(strings.Replace(string(text), "storage: {dir: "+state+"}", "storage: {dir: "+state+", rules_checkpoint: "+killCheckpoint.String()+"}", 1))
+	heard := heardWindows{acked: make(map[int64]time.Time)}
+	p := &publisher{t: t, at: s.at(), name: "p", acked: make(map[int]bool), heard: heard.note}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	s.start()
 	go func() { defer close(stopped); p.run(stop) }()
-	var must []int64 // ends of windows that must have been told
-	for range gwtest.Rounds(3, 25) {
-		began := time.Now()
-		time.Sleep(2*killCheckpoint + killWindow + time.Duration(rand.Int64N(int64(killWindow))))
+	must := make(map[int64]bool) // ends of windows that must have been told
+	rounds := gwtest.Rounds(4, 40)
+	for n := 0; n < rounds || len(must) < provenWindows && n < 3*rounds; n++ { // a busy host takes more rounds to prove as much
+		time.Sleep(killCheckpoint + killSlack + 1500*time.Millisecond + time.Duration(rand.Int64N(int64(2*killWindow))))
 		killed := time.Now()
 		s.process.Kill()
-		// A window that closed more than a checkpoint and a window before the
-		// kill cannot have gone with it.
-		size := killWindow.Milliseconds()
-		for end := (began.UnixMilli()/size + 2) * size; end < killed.Add(-killCheckpoint-killWindow).UnixMilli(); end += size {
-			must = append(must, end)
-		}
+		heard.until(killed.Add(-killCheckpoint-killSlack), must)
 		s.start()
 	}
 	close(stop)
 	<-stopped
-	time.Sleep(2 * killWindow)
+	time.Sleep(killCheckpoint + killSlack)
 	s.stop()
 	windows := readWindows(t, filepath.Join(state, "files", "windows.jsonl"))
 	for end, values := range windows {
@@ -76,13 +109,13 @@ func TestKill_TumblingWindowsAreToldOnceAndFew(t *testing.T) {
 			t.Errorf("window %d counts %d messages from %d to %d", end, v.N, v.Lo, v.Hi)
 		}
 	}
-	for _, end := range must {
+	for end := range must {
 		if len(windows[end]) == 0 {
 			t.Errorf("window %d was never told", end)
 		}
 	}
-	if len(must) == 0 || len(windows) < len(must) {
-		t.Errorf("%d windows told, %d had to be", len(windows), len(must))
+	if len(must) < provenWindows {
+		t.Errorf("only %d windows had to be told: nothing is proven", len(must))
 	}
 	t.Logf("%d windows told, %d of them had to be", len(windows), len(must))
 }
@@ -185,8 +218,11 @@ func TestRuleVerbs_MakeTryTraceAndRemoveARule(t *testing.T) {
 	app.Next("hot/now")
 	s.do("rule", "delete", "hot")
 	s.do("role", "delete", "speaker")
-	if _, code := verb(t, "rule", "get", "hot", "--socket", s.socket); code == 0 {
-		t.Error("a removed rule is still there")
+	for _, args := range [][]string{{"get", "hot"}, {"trace", "hot"}, {"delete", "hot"}, {"enable", "hot"}, {"test", "hot", "--topic", "a"}} {
+		args = append([]string{"rule"}, append(args, "--socket", s.socket)...)
+		if out, code := verb(t, args...); code != 3 || !strings.Contains(out, `rule "hot" does not exist`) {
+			t.Errorf("%v of a removed rule: exit %d, %s", args, code, out)
+		}
 	}
 }
 

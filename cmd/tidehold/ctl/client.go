@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -155,11 +156,25 @@ func refusal(status int, body []byte) error {
 	if json.Unmarshal(body, &text) != nil || text.Message == "" {
 		text.Message = fmt.Sprintf("the gateway answered %d %s", status, http.StatusText(status))
 	}
+	if name, is := unknownRule(status, text.Message); is {
+		return iot.Errorf(iot.NotFound, "rule %q does not exist", name)
+	}
 	codes := map[int]iot.Code{
 		400: iot.InvalidRequest, 401: iot.Unauthorized, 403: iot.Forbidden, 404: iot.NotFound, 409: iot.Conflict,
 		413: iot.TooLarge, 415: iot.UnsupportedMedia, 429: iot.Throttled, 503: iot.Unavailable,
 	}
 	return iot.Errorf(codes[status], "%s", text.Message)
+}
+
+// unknownRule reads AWS's answer about a rule that does not exist: it calls that
+// denied (http-api.md section 2), where operations.md section 5 tells people
+// apart what is not there and what they may not. No other 401 has this sentence.
+func unknownRule(status int, message string) (name string, is bool) {
+	rest, is := strings.CutPrefix(message, "Access to topic rule '")
+	if !is || status != http.StatusUnauthorized {
+		return "", false
+	}
+	return strings.CutSuffix(rest, "' was denied")
 }
 
 // lineBytesMax is the longest line of a stream.

@@ -70,7 +70,16 @@ func TestExitCodes_FollowTheRefusal(t *testing.T) {
 			t.Errorf("status %d: exit %d, %v; want exit %d", status, ExitCode(err), err, want)
 		}
 	}
-	_, err := tidehold("status", "--socket", filepath.Join(t.TempDir(), "nobody.sock"))
+	// AWS says of a rule that is not there that it is denied.
+	socket := gateway(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprint(w, `{"message":"Access to topic rule 'r' was denied"}`)
+	})
+	_, err := tidehold("rule", "get", "r", "--socket", socket)
+	if ExitCode(err) != ExitNotFound || !strings.Contains(err.Error(), `rule "r" does not exist`) {
+		t.Errorf("unknown rule: exit %d, %v", ExitCode(err), err)
+	}
+	_, err = tidehold("status", "--socket", filepath.Join(t.TempDir(), "nobody.sock"))
 	if ExitCode(err) != ExitUnreachable || !strings.Contains(err.Error(), "tidehold run") {
 		t.Errorf("nobody: exit %d, %v", ExitCode(err), err)
 	}
