@@ -64,7 +64,10 @@ func serve(t testing.TB, text string, env gateway.Env) (addresses []gateway.Addr
 		t.Fatalf("configuration: %v", problems)
 	}
 	ready := make(chan []gateway.Address, 1)
-	env.Random, env.Log, env.Parts = rand.Reader, slog.New(slog.DiscardHandler), driverTable
+	env.Random, env.Parts = rand.Reader, driverTable
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
+	}
 	env.Ready = func(all []gateway.Address) { ready <- all }
 	if env.Clock == nil {
 		env.Clock = clock.NewSystem()
