@@ -146,9 +146,7 @@ func (e *emulated) still(line, what string) {
 // kernel with real I2C and GPIO devices, with the real binary and a real
 // broker upstream. One board serves all of it: booting costs the most.
 func TestBoard_ARM64(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots a machine")
-	}
+	gwtest.Slow(t, "boots a machine")
 	upstream := gwtest.StartMosquitto(t)
 	cloud := gwtest.Connect(t, upstream.Address, "cloud", gwtest.ClientOptions{})
 	cloud.Subscribe("#")
@@ -180,9 +178,7 @@ func TestBoard_ARM64(t *testing.T) {
 // kernel, whose ioctl structures must have the same layout, with a bus that is
 // not there: the gateway stays healthy and serves MQTT.
 func TestBoard_ARM32(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots a machine")
-	}
+	gwtest.Slow(t, "boots a machine")
 	e := boot(t, board.ARM32())
 	absent := "buses:\n  - {name: gone, type: i2c, match: {number: 9}}"
 	text := strings.Replace(boardConfig, "buses:", absent, 1)

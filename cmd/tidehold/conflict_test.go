@@ -96,9 +96,7 @@ type conflict struct{ thing, path, local, upstream, winner string }
 // are equal within 60 s of healing, the cloud wins in desired and the gateway in
 // reported, the journal has every conflict, and an edit costs at most two writes.
 func TestSync_ConflictsAreWonAsConfiguredAndWrittenDown(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a quarter of a minute")
-	}
+	gwtest.Slow(t, "takes a quarter of a minute")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	w := &contest{t: t, random: rand.New(rand.NewPCG(seed, 0)), cloud: newSite(t, "cloud", "")}

@@ -212,9 +212,7 @@ func (s *site) intact() {
 // every state. Nothing that was acknowledged is missing, QoS 2 comes exactly
 // once, and the databases are intact each time.
 func TestKill_FL_064_RandomPointsLoseNothingAndRepeatNoQoS2(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts the gateway twenty times")
-	}
+	gwtest.Slow(t, "starts the gateway twenty times")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

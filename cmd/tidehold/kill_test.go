@@ -112,9 +112,7 @@ type arrival struct {
 //
 // T-01, in as many rounds as fit half a minute.
 func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes half a minute")
-	}
+	gwtest.Slow(t, "takes half a minute")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -27,9 +27,7 @@ type play struct {
 // TestPlay_ADeviceAndAnApp plays with each MQTT client and each client of the
 // data plane what a device and an app do with each other in the field.
 func TestPlay_ADeviceAndAnApp(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs clients of other languages")
-	}
+	gwtest.Slow(t, "runs clients of other languages")
 	gwtest.Need(t, "node")
 	python := gwtest.Python(t, "boto3")
 	l := newLAN(t)
@@ -63,9 +61,7 @@ func TestPlay_ADeviceAndAnApp(t *testing.T) {
 // TestPlay_TheCommandLine makes, refuses, lists, deletes and misses shadows
 // with the AWS CLI, and leaves a retained message.
 func TestPlay_TheCommandLine(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the AWS CLI")
-	}
+	gwtest.Slow(t, "runs the AWS CLI")
 	gwtest.Need(t, "/usr/bin/aws")
 	l := newLAN(t)
 	defer l.stop()

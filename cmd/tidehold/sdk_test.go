@@ -94,9 +94,7 @@ func (l *lan) lamps() map[string]lamp {
 // lamp makes its shadow, follows an app, and finds a wish of the time it was
 // away.
 func TestExamples_ALampFollowsItsShadow(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs clients of other languages")
-	}
+	gwtest.Slow(t, "runs clients of other languages")
 	gwtest.Need(t, "node", "/usr/bin/aws")
 	l := newLAN(t)
 	defer l.stop()
@@ -144,9 +142,7 @@ func (l *lan) followed(t *testing.T, name string, lamp lamp, app, away []string)
 // TestExamples_LampsOutliveTheGateway kills the gateway under all lamps. They
 // come back by themselves, and follow a wish that was made before they did.
 func TestExamples_LampsOutliveTheGateway(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs clients of other languages")
-	}
+	gwtest.Slow(t, "runs clients of other languages")
 	gwtest.Need(t, "node")
 	l := newLAN(t)
 	defer l.stop()

@@ -73,9 +73,7 @@ func (l *listener) run(random *rand.Rand, subscribed func(), stop <-chan struct{
 // random while two devices publish and a client with a persistent session comes
 // and goes. The client gets every message that was acknowledged, in order.
 func TestKill_APersistentSessionGetsEveryAcknowledgedMessage(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a quarter of a minute")
-	}
+	gwtest.Slow(t, "takes a quarter of a minute")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

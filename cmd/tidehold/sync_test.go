@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/tidehold/tidehold/gateway/gwtest"
 )
 
 // TestSync_TwoGatewaysAgreeAfterEveryFault edits things on both sides while the
@@ -14,9 +16,7 @@ import (
 // Afterwards both sides hold the same documents, and every edit of the cloud's
 // `desired` that nobody contradicted is there.
 func TestSync_TwoGatewaysAgreeAfterEveryFault(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes half a minute")
-	}
+	gwtest.Slow(t, "takes half a minute")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

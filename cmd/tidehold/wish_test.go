@@ -15,9 +15,7 @@ import (
 // request, while the gateway's own users write; the link is cut and the gateway
 // killed. Afterwards every wish is done once, and every copy is the document.
 func TestSync_AMosquittoKeepsCopiesAndWishesThroughOutages(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a quarter of a minute")
-	}
+	gwtest.Slow(t, "takes a quarter of a minute")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

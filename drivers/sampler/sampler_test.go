@@ -14,6 +14,7 @@ import (
 	"github.com/tidehold/tidehold/drivers/bme280"
 	"github.com/tidehold/tidehold/drivers/sim"
 	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/gwtest"
 	"github.com/tidehold/tidehold/gateway/metrics"
 )
 
@@ -350,9 +351,7 @@ func TestNextTick_SkipsWhatIsPastAndNeverDrifts(t *testing.T) {
 
 // A day of polling must take moments: the demo and the simulator rely on it.
 func TestRun_ADayOfPollingTakesMoments(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a virtual day")
-	}
+	gwtest.Slow(t, "a virtual day")
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		r := launch(t, w, climate(t, "climate", 0x76, w, func(c *drivers.SensorConfig) { c.Poll = 10 * time.Second }))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/drivers"
+	"github.com/tidehold/tidehold/gateway/gwtest"
 )
 
 type noParts struct{}
@@ -31,9 +32,7 @@ var smoke = map[string]string{
 // TestRun_EveryScenarioMeasures runs a little of each and looks for figures
 // and for what must never happen.
 func TestRun_EveryScenarioMeasures(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts and measures gateways")
-	}
+	gwtest.Slow(t, "starts and measures gateways")
 	names, about := Names()
 	for i, name := range names {
 		t.Run(name, func(t *testing.T) {
@@ -75,19 +74,8 @@ func checkCell(t *testing.T, c Cell) {
 
 // TestRun_ComparesWithAPeer starts a real Mosquitto beside the gateway.
 func TestRun_ComparesWithAPeer(t *testing.T) {
-	path, err := findPeer(PeerAuto)
-	if testing.Short() {
-		t.Skip("needs Mosquitto")
-	}
-	if err != nil || path == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("mosquitto is missing (Debian package mosquitto)")
-		}
-		if os.Getenv("CI") == "true" {
-			t.Fatal("mosquitto is missing (Debian package mosquitto)")
-		}
-		t.Skip("mosquitto is missing (Debian package mosquitto)")
-	}
+	gwtest.Slow(t, "starts and measures gateways")
+	gwtest.Need(t, "/usr/sbin/mosquitto")
 	var cells []Cell
 	cfg := small(func(c Cell) { cells = append(cells, c) })
 	cfg.Peer, cfg.Rounds, cfg.Only = PeerAuto, 2, regexp.MustCompile(`broker/closed/1to1/qos1/256`)
@@ -101,9 +89,7 @@ func TestRun_ComparesWithAPeer(t *testing.T) {
 
 // TestRun_MeasuresAnotherBroker takes a gateway of ours as the other one.
 func TestRun_MeasuresAnotherBroker(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts and measures gateways")
-	}
+	gwtest.Slow(t, "starts and measures gateways")
 	b, err := prepare(small(func(Cell) {}))
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/broker/keep"
 	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/gwtest"
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	rooms "github.com/tidehold/tidehold/gateway/session"
@@ -345,9 +346,7 @@ func TestDurable_QoS2FromAPublisherIsExactlyOnce(t *testing.T) {
 
 // FL-073: what nobody can ask for any more does not stay on the disk.
 func TestDurable_FL_073_AnEndedSessionLeavesNothing(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for sessions to expire")
-	}
+	gwtest.Slow(t, "waits for sessions to expire")
 	for what, end := range map[string]func(w *durable, dir string) *durable{
 		"clean start": func(w *durable, dir string) *durable {
 			w.client(5, "s")

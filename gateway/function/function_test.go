@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/gwtest"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
 )
@@ -24,13 +24,7 @@ import (
 // python gives a function that runs a script for every line, with `event`.
 func python(t testing.TB, name, body string) Function {
 	t.Helper()
-	path, err := exec.LookPath("python3")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no python3 here")
-		}
-		t.Skip("no python3 here")
-	}
+	path := gwtest.Python(t)
 	script := "import sys,json,os,time\n" + body
 	if !strings.Contains(body, "stdin") {
 		script = "import sys,json,os,time\nfor line in sys.stdin:\n    event=json.loads(line)\n    " +

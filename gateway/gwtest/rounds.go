@@ -16,6 +16,15 @@ func Rounds(ci, long int) int {
 	return ci
 }
 
+// Slow leaves a test out of `./scripts/test --short`, and says why. Under
+// CI=true nothing is left out.
+func Slow(t testing.TB, why string) {
+	t.Helper()
+	if testing.Short() && os.Getenv("CI") != "true" {
+		t.Skip(why)
+	}
+}
+
 // Need stops the test when one of the tools is missing: a failure under
 // CI=true, where the test script has installed it, a skip elsewhere.
 func Need(t testing.TB, tools ...string) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/gwtest"
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
@@ -170,9 +171,7 @@ func BenchmarkHandle_PublisherSide(b *testing.B) {
 }
 
 func TestBar_AFailingFilterIsQuickAndAllocatesNothing(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures time")
-	}
+	gwtest.Slow(t, "measures time")
 	result := testing.Benchmark(BenchmarkFilter_OneFailing)
 	t.Log(result, result.MemString())
 	if result.AllocsPerOp() != 0 {
@@ -181,9 +180,7 @@ func TestBar_AFailingFilterIsQuickAndAllocatesNothing(t *testing.T) {
 }
 
 func TestBar_ThousandRulesCostNoMoreThanOne(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures time")
-	}
+	gwtest.Slow(t, "measures time")
 	best := 10.0
 	for range 3 { // the machine is shared
 		one, all := testing.Benchmark(BenchmarkRules_OneOfOne), testing.Benchmark(BenchmarkRules_OneOfThousand)

@@ -4,13 +4,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/function"
+	"github.com/tidehold/tidehold/gateway/gwtest"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/topic"
@@ -149,13 +149,7 @@ func TestStatus_CountsAndTracesEvaluations(t *testing.T) {
 // A rule with a real function: the executable is asked by the statement and
 // called by the action.
 func TestFunction_RealProcessEndToEnd(t *testing.T) {
-	path, err := exec.LookPath("python3")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no python3 here")
-		}
-		t.Skip("no python3 here")
-	}
+	path := gwtest.Python(t)
 	script := filepath.Join(t.TempDir(), "double.py")
 	if err := os.WriteFile(script, []byte("import sys,json\nfor line in sys.stdin:\n    e=json.loads(line)\n    print(json.dumps({'twice': e['n']*2}), flush=True)\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/tidehold/tidehold/gateway/gwtest"
 )
 
 func TestHistogram_IsExactToThreePercent(t *testing.T) {
@@ -189,9 +191,7 @@ func TestRun_SeesWhatABrokerDoesWrong(t *testing.T) {
 // TestRun_EndsWhenNothingMoves proves that a broker that never acknowledges
 // costs a few seconds and is told as loss.
 func TestRun_EndsWhenNothingMoves(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for the stall")
-	}
+	gwtest.Slow(t, "waits for the stall")
 	f := newFake(t)
 	f.silent = true
 	p := plan(f, 1)

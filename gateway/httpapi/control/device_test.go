@@ -21,6 +21,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/access"
 	"github.com/tidehold/tidehold/gateway/broker"
 	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/gwtest"
 	"github.com/tidehold/tidehold/gateway/httpapi/control"
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -146,14 +147,7 @@ const devicePolicy = `{"Version":"2012-10-17","Statement":[
 // TestDevice_LivesAndDiesByTheAWSCommandLine is the story a user's script would
 // tell, with the unmodified command line of AWS and Mosquitto's clients.
 func TestDevice_LivesAndDiesByTheAWSCommandLine(t *testing.T) {
-	for _, tool := range []string{"aws", "mosquitto_pub", "mosquitto_sub"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("%s is not installed", tool)
-			}
-			t.Skipf("%s is not installed", tool)
-		}
-	}
+	gwtest.Need(t, "aws", "mosquitto_pub", "mosquitto_sub")
 	url, port, keeper, b := house(t)
 	dir := t.TempDir()
 	aws := func(args ...string) map[string]any {

@@ -18,12 +18,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/clock"
+	"github.com/tidehold/tidehold/gateway/gwtest"
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/metrics"
@@ -33,12 +35,28 @@ import (
 // world is what a keeper sees of the host.
 type world struct {
 	clock.Fixed
+
+	mu    sync.Mutex
 	names pki.Names
+}
+
+// Names are those the host has now.
+func (w *world) Names() pki.Names {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.names
+}
+
+// rename gives the host other names.
+func (w *world) rename(dns ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.names.DNS = dns
 }
 
 func open(t testing.TB, dir string, w *world) *Keeper {
 	t.Helper()
-	k, err := Open(Config{Dir: dir, Gateway: "gw", Names: func() pki.Names { return w.names }}, w, ids.New(rand.Reader), metrics.New(), nil)
+	k, err := Open(Config{Dir: dir, Gateway: "gw", Names: w.Names}, w, ids.New(rand.Reader), metrics.New(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +64,7 @@ func open(t testing.TB, dir string, w *world) *Keeper {
 }
 
 func today() *world {
-	return &world{clock.Fixed{Wall: time.Now()}, pki.Names{DNS: []string{"gw.local"}}}
+	return &world{Fixed: clock.Fixed{Wall: time.Now()}, names: pki.Names{DNS: []string{"gw.local"}}}
 }
 
 func ok(t testing.TB, err error) {
@@ -80,12 +98,12 @@ func TestFloor_AClockOf1970IsNotBelieved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pki")
 	k := open(t, dir, today())
 	k.stamp()
-	w := &world{clock.Fixed{Wall: time.Unix(0, 0), Unsynched: true}, pki.Names{DNS: []string{"gw.local"}}}
+	w := &world{Fixed: clock.Fixed{Wall: time.Unix(0, 0), Unsynched: true}, names: pki.Names{DNS: []string{"gw.local"}}}
 	k = open(t, dir, w)
 	if since := time.Since(k.Moment().Time()); since > time.Minute || since < -time.Minute {
 		t.Errorf("the time is %v", k.Moment().Time())
 	}
-	w.names.DNS = append(w.names.DNS, "new.local")
+	w.rename("gw.local", "new.local")
 	ok(t, k.Refresh())
 	if leaf := k.server.Load().Chain[0]; leaf.NotBefore.Before(time.Now().Add(-2*time.Hour)) || leaf.NotAfter.Before(time.Now()) {
 		t.Errorf("made from %v to %v", leaf.NotBefore, leaf.NotAfter)
@@ -183,7 +201,7 @@ func TestTLS_TheServerCertificateIsSwappedUnderLiveConnections(t *testing.T) {
 		live = append(live, c)
 	}
 	before := live[0].ConnectionState().PeerCertificates[0].SerialNumber
-	w.names.DNS = []string{"gw.local", "other.local"}
+	w.rename("gw.local", "other.local")
 	ok(t, k.Refresh())
 	for i, c := range live {
 		if err := echo(c); err != nil {
@@ -225,13 +243,7 @@ func TestTLS_KeysOfAllKindsConnectAndWeakOnesDoNot(t *testing.T) {
 	if _, err := dial(address, k.client()); err == nil {
 		t.Error("a client without certificate came in")
 	}
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("openssl is not installed")
-		}
-		t.Skip("openssl is not installed")
-	}
+	gwtest.Need(t, "openssl")
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	ok(t, os.WriteFile(ca, k.RootPEM(), 0o644))
 	for name, c := range map[string]struct {
@@ -242,10 +254,10 @@ func TestTLS_KeysOfAllKindsConnectAndWeakOnesDoNot(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		args := append([]string{"req", "-x509", "-nodes", "-subj", "/CN=x", "-keyout", dir + "/k", "-out", dir + "/c"}, strings.Fields(c.args)...)
-		if out, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
+		if out, err := exec.Command("openssl", args...).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		client := exec.Command(openssl, "s_client", "-connect", address, "-servername", "gw.local", "-verify_hostname", "gw.local", "-verify_return_error",
+		client := exec.Command("openssl", "s_client", "-connect", address, "-servername", "gw.local", "-verify_hostname", "gw.local", "-verify_return_error",
 			"-CAfile", ca, "-cert", dir+"/c", "-key", dir+"/k", "-cipher", "DEFAULT@SECLEVEL=0", "-quiet", "-no_ign_eof")
 		client.Stdin = strings.NewReader("hello\n")
 		out, err := client.CombinedOutput()
@@ -335,7 +347,7 @@ func TestRun_AChangedNameReachesHandshakesWithinFiveSeconds(t *testing.T) {
 		}()
 		live := tls.Client(near, &tls.Config{ServerName: "gw.local", InsecureSkipVerify: true})
 		ok(t, echo(live))
-		w.names.DNS = append(w.names.DNS, "moved.local")
+		w.rename("gw.local", "moved.local")
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		shown, err := handshake(k.TLS(Listener{}), &tls.Config{ServerName: "moved.local", InsecureSkipVerify: true})
