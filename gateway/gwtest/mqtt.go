@@ -4,6 +4,7 @@
 package gwtest
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -47,6 +48,8 @@ type ClientOptions struct {
 	TLS *tls.Config
 	// Hear gets every message in place of Next and its like.
 	Hear func(Message)
+	// Wires is the network; nil means the host's.
+	Wires *Wires
 }
 
 // Connect connects to HOST:PORT and ends the test when it cannot.
@@ -68,7 +71,7 @@ func Dial(t testing.TB, address, id string, o ClientOptions) (*Client, error) {
 		SetUsername(o.Username).SetPassword(o.Password).SetOrderMatters(true).
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { c.hear(m) }).
 		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
-			conn, err := net.DialTimeout("tcp", address, wait)
+			conn, err := o.dial(address)
 			c.conn = conn
 			if err != nil || o.TLS == nil {
 				return conn, err
@@ -80,6 +83,13 @@ func Dial(t testing.TB, address, id string, o ClientOptions) (*Client, error) {
 	}
 	c.mqtt = mqtt.NewClient(options)
 	return c, finish(c.mqtt.Connect())
+}
+
+func (o ClientOptions) dial(address string) (net.Conn, error) {
+	if o.Wires != nil {
+		return o.Wires.Dial(context.Background(), "tcp", address)
+	}
+	return net.DialTimeout("tcp", address, wait)
 }
 
 func finish(token mqtt.Token) error {
