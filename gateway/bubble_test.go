@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,8 @@ type street struct {
 	wires *gwtest.Wires
 	// device is a client of the gateway, app one of the upstream.
 	device, app *gwtest.Client
+	// health hears $GW/health of the gateway.
+	health *gwtest.Client
 	// met is when the link was last dialled with success.
 	met   time.Time
 	asked int
@@ -49,6 +52,8 @@ func newStreet(t *testing.T, uplink string) *street {
 	for _, c := range []*gwtest.Client{s.device, s.app} {
 		c.Subscribe("$aws/things/+/shadow/get/accepted", "$aws/things/+/shadow/get/rejected")
 	}
+	s.health = gwtest.Connect(t, edgeAt, "doctor", gwtest.ClientOptions{Wires: s.wires})
+	s.health.Subscribe("$GW/health")
 	return s
 }
 
@@ -121,7 +126,6 @@ func TestBubble_ADayOfOutageIsMadeGoodWithinAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const things, day = 100, 24 * time.Hour
 		s := newStreet(t, "profile: tidehold, shadows: {}")
-		s.device.Subscribe("$GW/health")
 		want := make(map[string]sections)
 		for i := range things {
 			thing := fmt.Sprintf("thing-%d", i)
@@ -154,17 +158,67 @@ func TestBubble_ADayOfOutageIsMadeGoodWithinAMinute(t *testing.T) {
 			t.Errorf("agreement took %v, more than a minute", took)
 		}
 		s.expect("uplink/up", "ok")
-		s.expect("sync/up", "ok")
 	})
 }
 
-// expect waits for a state of a component in what $GW/health says.
+// expect reads $GW/health until a component has this state; a minute of
+// silence ends the test.
 func (s *street) expect(component, state string) {
 	s.t.Helper()
-	s.device.Await(component+" "+state+" in the health", func(m gwtest.Message) bool {
+	for {
+		m, ok := s.health.Poll(time.Minute)
 		var health struct {
 			Components map[string]struct{ State string }
 		}
-		return m.Topic == "$GW/health" && json.Unmarshal(m.Payload, &health) == nil && health.Components[component].State == state
+		if !ok || json.Unmarshal(m.Payload, &health) != nil {
+			s.t.Fatalf("no health that says %s is %s", component, state)
+		}
+		if health.Components[component].State == state {
+			return
+		}
+	}
+}
+
+// TestBubble_T33_ADrainDelaysAShadowByASecondAtMost drains a backlog over a line
+// that it fills, and lets a device speak through its shadow meanwhile.
+func TestBubble_T33_ADrainDelaysAShadowByASecondAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const backlog, size, perSecond = 1500, 1000, 64 << 10 // 23 s of line
+		s := newStreet(t, `profile: tidehold, shadows: {}, drain: {start_jitter: 0s}, telemetry: [{name: all, from: "dt/#"}]`)
+		s.app.Subscribe("$aws/things/+/shadow/update/documents", "gw/#")
+		s.set(s.device, "pump", "reported", 0)
+		s.converge(map[string]sections{"pump": {"reported": {"n": 0}}})
+		s.wires.Cut(linkAt)
+		s.expect("uplink/up", "degraded")
+		text := strings.Repeat("x", size)
+		for range backlog {
+			s.device.Publish("dt/x", text, 1)
+		}
+		s.wires.Slow(linkAt, perSecond)
+		s.wires.Mend(linkAt)
+		s.expect("uplink/up", "ok")
+		worst := time.Duration(0)
+		for n := 1; n <= 15; n++ {
+			time.Sleep(time.Second)
+			asked := time.Now()
+			s.set(s.device, "pump", "reported", n)
+			s.app.Await("the new value", func(m gwtest.Message) bool {
+				return strings.HasSuffix(m.Topic, "/documents") && bytes.Contains(m.Payload, fmt.Appendf(nil, `"n":%d}`, n))
+			})
+			worst = max(worst, time.Since(asked))
+		}
+		waits := 0
+		for _, m := range s.app.Heard() {
+			if strings.HasPrefix(m.Topic, "gw/") {
+				waits++
+			}
+		}
+		t.Logf("worst delay %v; %d of %d messages of the backlog had come by then", worst, waits, backlog)
+		if waits == 0 || waits >= backlog {
+			t.Errorf("%d of %d: the line was not full of the backlog all the time", waits, backlog)
+		}
+		if worst > time.Second {
+			t.Errorf("the shadow was delayed by %v, more than a second", worst)
+		}
 	})
 }

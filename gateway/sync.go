@@ -179,7 +179,7 @@ type syncLink struct{ link *uplink.Link }
 
 // Publish sends a request upstream. What the profile refuses never arrives.
 func (s syncLink) Publish(name string, payload []byte, done func(error)) {
-	s.link.Publish(uplink.Outgoing{Topic: name, Payload: payload, QoS: 1}, func(err error) {
+	s.link.Publish(uplink.Outgoing{Topic: name, Payload: payload, QoS: 1, Ahead: true}, func(err error) {
 		if errors.Is(err, uplink.ErrRefused) {
 			err = iot.Errorf(iot.TooLarge, "%v", err)
 		}
@@ -197,7 +197,7 @@ type plainLink struct{ link *uplink.Link }
 
 // Publish sends an answer or a retained document upstream.
 func (p plainLink) Publish(name string, payload []byte, retain bool, done func(error)) {
-	p.link.Publish(uplink.Outgoing{Topic: name, Payload: payload, QoS: 1, Retain: retain}, done)
+	p.link.Publish(uplink.Outgoing{Topic: name, Payload: payload, QoS: 1, Retain: retain, Ahead: true}, done)
 }
 
 // Subscribe takes what comes down under filter.

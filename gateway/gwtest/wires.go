@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Wires are a network in memory: houses listen and dial on it inside a bubble of
@@ -16,11 +17,12 @@ type Wires struct {
 	listeners map[string]*plug
 	cut       map[string]bool
 	lines     map[string][]net.Conn
+	speed     map[string]int
 }
 
 // NewWires is a network on which nobody listens yet.
 func NewWires() *Wires {
-	return &Wires{listeners: make(map[string]*plug), cut: make(map[string]bool), lines: make(map[string][]net.Conn)}
+	return &Wires{listeners: make(map[string]*plug), cut: make(map[string]bool), lines: make(map[string][]net.Conn), speed: make(map[string]int)}
 }
 
 // Listen is a gateway's Env.Listen.
@@ -39,12 +41,15 @@ func (w *Wires) Listen(_ context.Context, _, address string) (net.Listener, erro
 // where the way is cut.
 func (w *Wires) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 	w.mu.Lock()
-	p, cut := w.listeners[address], w.cut[address]
+	p, cut, speed := w.listeners[address], w.cut[address], w.speed[address]
 	w.mu.Unlock()
 	if p == nil || cut {
 		return nil, fmt.Errorf("dial %s: %w", address, syscall.ENETUNREACH)
 	}
 	near, far := net.Pipe()
+	if speed > 0 {
+		near, far = &slow{Conn: near, speed: speed}, &slow{Conn: far, speed: speed}
+	}
 	select {
 	case p.calls <- far:
 	case <-p.closed:
@@ -75,6 +80,25 @@ func (w *Wires) Mend(address string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut[address] = false
+}
+
+// Slow makes connections from now on carry so many bytes a second each way.
+func (w *Wires) Slow(address string, bytesPerSecond int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.speed[address] = bytesPerSecond
+}
+
+// slow is one end of a line that takes time for every byte.
+type slow struct {
+	net.Conn
+	speed int
+}
+
+// Write returns when the line has taken all.
+func (s *slow) Write(p []byte) (int, error) {
+	time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(s.speed))
+	return s.Conn.Write(p)
 }
 
 // plug is a listener on Wires.

@@ -19,7 +19,7 @@ type parcel struct {
 }
 
 // outbox holds the messages of one epoch from Publish to PUBACK, in order of
-// acceptance, at most max. Adding never waits.
+// acceptance but for those that go ahead, at most max. Adding never waits.
 type outbox struct {
 	max   int
 	level func(n int) // told how full it is
@@ -36,14 +36,20 @@ func newOutbox(max int, level func(n int)) *outbox {
 	return &outbox{max: min(max, 60000), level: level, ready: make(chan struct{}, 1), open: make(map[*parcel]struct{})}
 }
 
-// add takes p at the end of the queue.
+// add takes p at the end of the queue, or of what goes ahead in it.
 func (o *outbox) add(p *parcel) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed && len(o.open) >= o.max {
 		return fmt.Errorf("publish to %q: %d messages are under way: %w", p.m.Topic, o.max, ErrBusy)
 	}
-	return o.put(p, len(o.queue))
+	place := len(o.queue)
+	if p.m.Ahead {
+		if behind := slices.IndexFunc(o.queue, func(q *parcel) bool { return !q.m.Ahead }); behind >= 0 {
+			place = behind
+		}
+	}
+	return o.put(p, place)
 }
 
 // first takes p before all that is not sent, whatever the limit.

@@ -109,6 +109,9 @@ type Outgoing struct {
 	Payload []byte
 	QoS     byte
 	Retain  bool
+	// Ahead overtakes everything else that waits to be sent: shadows do not queue
+	// behind a backlog (telemetry.md 9.6).
+	Ahead bool
 }
 
 // Status is the link's state for people; its JSON is that of
