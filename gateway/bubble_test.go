@@ -179,9 +179,8 @@ func (s *street) expect(component, state string) {
 	}
 }
 
-// TestBubble_T33_ADrainDelaysAShadowByASecondAtMost drains a backlog over a line
-// that it fills, and lets a device speak through its shadow meanwhile.
-func TestBubble_T33_ADrainDelaysAShadowByASecondAtMost(t *testing.T) {
+// T-33: a backlog that fills its line delays a shadow by a second at most.
+func TestBubble_ADrainDelaysAShadowByASecondAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const backlog, size, perSecond = 1500, 1000, 64 << 10 // 23 s of line
 		s := newStreet(t, `profile: tidehold, shadows: {}, drain: {start_jitter: 0s}, telemetry: [{name: all, from: "dt/#"}]`)

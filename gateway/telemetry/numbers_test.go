@@ -28,7 +28,6 @@ var open = map[string]string{
 	"T-25": "folding is not wired",
 	"T-26": "newest-first is not built; the oracles of the other orders are TestNext_LiveComesAtOnceAndTheBacklogInOrderBesideIt and TestNext_FIFOIsStrictlyByNumberOverAllClasses",
 	"T-27": "power cuts of the profile saver are not counted yet",
-	"T-33": "shadow sync and drain share no budget of the link yet (9.6)",
 	"T-38": "the bench of wear needs a loop device and root",
 	"T-39": "72 hours",
 	"T-40": "over T-39",

@@ -52,10 +52,11 @@ func (o *outbox) add(p *parcel) error {
 	return o.put(p, place)
 }
 
-// first takes p before all that is not sent, whatever the limit.
+// first takes p before all that is not sent and will come, whatever the limit.
 func (o *outbox) first(p *parcel) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	p.m.Ahead = true
 	return o.put(p, 0)
 }
 
