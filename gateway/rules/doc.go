@@ -6,8 +6,9 @@
 // Handle never waits: a message joins the intake (IntakeMax, IntakeBytes; full,
 // the oldest goes and is counted), unless a look at its bytes shows that the only
 // rule it concerns gives nothing. One goroutine evaluates all rules, in the
-// order in which messages came, and scans each payload once however many rules
-// look at it. A result joins its rule's queue (QueueMax, QueueBytes; full, the
+// order in which messages came. It reads each payload once however many rules
+// look at it; the first three may search its bytes before that, which often
+// spares the reading. A result joins its rule's queue (QueueMax, QueueBytes; full, the
 // oldest goes, is counted, and the error action is told at most once a second).
 // A rule that has something waiting has one worker, which performs results in
 // order, one at a time; an idle rule has no goroutine. So a slow or dead action
