@@ -159,7 +159,7 @@ func TestActions_WhatOnlyAWSHasGoesUpByBasicIngest(t *testing.T) {
 `)
 	app := gwtest.Connect(t, cloud, "app", gwtest.ClientOptions{})
 	app.Subscribe("arrived", "up/alarm")
-	edge := start(t, "edge", fmt.Sprintf(`uplinks: [{name: aws, profile: aws-iot-core, endpoint: "tcp://%s"}]
+	edge := start(t, "edge", fmt.Sprintf(`uplinks: [{name: aws, profile: aws-iot-core, endpoint: "tcp://%s", drain: {start_jitter: 0s}}]
 rules:
   - {name: fans, sql: "SELECT 1 AS one FROM 'a/b/c/d/e/f/g/h'", actions: [{sns: {targetArn: x, roleArn: y}}, {sqs: {queueUrl: x, roleArn: y}}]}
   - {name: alarm, sql: "SELECT n FROM 'a/#'", actions: [{edge.forward: {topic: up/alarm, priority: critical, ttlSeconds: 60}}]}
