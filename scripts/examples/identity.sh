@@ -40,7 +40,9 @@ iot attach-thing-principal --thing-name $thing --principal "$arn"
 
 device mosquitto_pub -q 1 -t dt/$thing/light -m on
 echo "may publish to dt/$thing/light"
-if device mosquitto_pub -q 1 -t dt/other/light -m on; then
+# Mosquitto's client prints the refusal, and fails only if it reads the
+# DISCONNECT behind it before it has left by itself.
+if device mosquitto_pub -q 1 -t dt/other/light -m on 2>"$dir/refusal" && ! grep -q 'Not authorized' "$dir/refusal"; then
 	echo "could publish to dt/other/light" >&2
 	exit 1
 fi
