@@ -5,15 +5,18 @@
 // connection that has been replaced changes nothing. Durability: what changed
 // is written every flushEvery and when Run ends, so a crash may lose that much;
 // after a restart nobody is connected until an event says so. Limits: clientsMax
-// clients, then whoever has been away longest is forgotten. Blocking: Hear and
+// clients, then those who have been away longest are forgotten, forgetAtOnce of them. Blocking: Hear and
 // Of never block on the disk.
 package presence
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +29,8 @@ import (
 const (
 	// clientsMax is how many clients are remembered.
 	clientsMax = 20_000
+	// forgetAtOnce is how many places a look for room frees.
+	forgetAtOnce = clientsMax / 8
 	// flushEvery is how long a change may be in memory alone: a flash card is
 	// written once for all that came and went meanwhile.
 	flushEvery = time.Minute
@@ -138,19 +143,24 @@ func (b *Board) set(id iot.ClientID, s State) {
 	b.known[id], b.dirty[id] = s, true
 }
 
-// forget drops whoever has been away longest, or connected longest when all
-// are here.
+// forget makes room for many at once, so that clients with ever new names do not
+// pay for a look at all others each: it drops those who have been away longest,
+// and those connected longest only when nobody is away.
 func (b *Board) forget() {
-	var oldest iot.ClientID
-	var least State
-	first := true
+	away := make([]iot.ClientID, 0, len(b.known))
 	for id, s := range b.known {
-		if first || !s.Connected && least.Connected || s.Connected == least.Connected && s.At < least.At {
-			oldest, least, first = id, s, false
+		if !s.Connected {
+			away = append(away, id)
 		}
 	}
-	delete(b.known, oldest)
-	b.dirty[oldest] = true
+	if len(away) == 0 {
+		away = slices.AppendSeq(away, maps.Keys(b.known))
+	}
+	slices.SortFunc(away, func(x, y iot.ClientID) int { return cmp.Compare(b.known[x].At, b.known[y].At) })
+	for _, id := range away[:min(forgetAtOnce, len(away))] {
+		delete(b.known, id)
+		b.dirty[id] = true
+	}
 }
 
 // Of gives the state of a client; false: it was never seen.

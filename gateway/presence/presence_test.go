@@ -104,3 +104,22 @@ func TestSet_IsBoundedAndForgetsWhoIsAwayLongest(t *testing.T) {
 		t.Errorf("%d changes were not written", len(b.dirty))
 	}
 }
+
+// TestSet_MakesRoomForManyAtOnce: clients with ever new names do not pay for a
+// look at all others each.
+func TestSet_MakesRoomForManyAtOnce(t *testing.T) {
+	b, db := open(t, filepath.Join(t.TempDir(), "state.db"))
+	defer db.Close()
+	for i := range clientsMax + 1 {
+		b.come(fmt.Sprint(i), "s", int64(i))
+		b.leave(fmt.Sprint(i), "s", int64(i))
+	}
+	if got := len(b.known); got != clientsMax-forgetAtOnce+1 {
+		t.Errorf("%d clients known", got)
+	}
+	for i, want := range map[int]bool{0: false, forgetAtOnce - 1: false, forgetAtOnce: true, clientsMax: true} {
+		if _, known := b.Of(iot.ClientID(fmt.Sprint(i))); known != want {
+			t.Errorf("client %d is known: %t", i, known)
+		}
+	}
+}

@@ -7,6 +7,7 @@ package lifecycle
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -103,6 +104,8 @@ func word(kind string, s Subject, now time.Time, e event) (iot.Message, bool) {
 const (
 	rememberFor = time.Hour // Version restarts so long after the client went
 	rememberMax = 20000     // client ids
+	// forgetAtOnce is how many places a look for room frees.
+	forgetAtOnce = rememberMax / 8
 )
 
 // Presence numbers the connections of each client id.
@@ -137,20 +140,24 @@ func (p *Presence) Come(id iot.ClientID, now time.Time) int64 {
 	return v.next - 1
 }
 
-// purge forgets those whose time is over, and when all are young, one of them.
+// purge forgets those whose time is over and, when that does not make room for
+// forgetAtOnce, those whose time is over next: many at once, so that clients with
+// ever new names do not pay for a look at all others each.
 func (p *Presence) purge(now time.Time) {
+	away := make([]iot.ClientID, 0, len(p.seen))
 	for id, v := range p.seen {
-		if v.open == 0 && now.After(v.forget) {
+		switch {
+		case v.open > 0:
+		case now.After(v.forget):
 			delete(p.seen, id)
+		default:
+			away = append(away, id)
 		}
 	}
-	for id, v := range p.seen {
-		if len(p.seen) < rememberMax {
-			return
-		}
-		if v.open == 0 {
-			delete(p.seen, id)
-		}
+	slices.SortFunc(away, func(x, y iot.ClientID) int { return p.seen[x].forget.Compare(p.seen[y].forget) })
+	over := len(p.seen) - (rememberMax - forgetAtOnce)
+	for _, id := range away[:max(0, min(over, len(away)))] {
+		delete(p.seen, id)
 	}
 }
 

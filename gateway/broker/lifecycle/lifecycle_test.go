@@ -80,14 +80,31 @@ func TestPresence_NumbersRestartAnHourAfterTheClientWent(t *testing.T) {
 	}
 }
 
+// TestPresence_IsBounded: whoever is connected keeps its number, whoever went
+// last is remembered, and one look for room frees many places.
 func TestPresence_IsBounded(t *testing.T) {
 	p := NewPresence()
-	for i := range rememberMax + 100 {
+	p.Come("here", now)
+	for i := range rememberMax {
+		id := iot.ClientID(strconv.Itoa(i))
+		p.Come(id, now)
+		p.Leave(id, now.Add(time.Duration(i)*time.Millisecond), 0)
+	}
+	if len(p.seen) != rememberMax-forgetAtOnce+1 {
+		t.Errorf("%d client ids remembered", len(p.seen))
+	}
+	for id, want := range map[iot.ClientID]int64{"here": 1, "0": 0, iot.ClientID(strconv.Itoa(rememberMax - 1)): 1} {
+		if got := p.Come(id, now); got != want {
+			t.Errorf("%s comes for the time %d, want %d", id, got, want)
+		}
+	}
+}
+
+func BenchmarkPresence_EverNewNames(b *testing.B) {
+	p := NewPresence()
+	for i := 0; b.Loop(); i++ {
 		id := iot.ClientID(strconv.Itoa(i))
 		p.Come(id, now)
 		p.Leave(id, now, 0)
-	}
-	if len(p.seen) > rememberMax {
-		t.Errorf("%d client ids remembered", len(p.seen))
 	}
 }
