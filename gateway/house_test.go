@@ -69,7 +69,7 @@ var arrows = map[string][]string{
 	"gateway/access":             {"gateway/ban", "gateway/iot", "gateway/policy", "gateway/registry", "gateway/metrics", "gateway/clock"},
 	"gateway/shadow":             {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/store", "gateway/clock", "gateway/metrics"},
 	"gateway/rules":              {"gateway/iot", "gateway/topic", "gateway/iotsql", "gateway/iotsql/", "gateway/policy", "gateway/registry", "gateway/store", "gateway/metrics", "gateway/clock", "gateway/ids", "gateway/function", "gateway/rules/"},
-	"gateway/registry":           {"gateway/iot", "gateway/policy", "gateway/pki", "gateway/store", "gateway/ids", "gateway/clock", "gateway/metrics", "gateway/registry/table", "gateway/registry/accesskey"},
+	"gateway/registry":           {"gateway/iot", "gateway/policy", "gateway/pki", "gateway/store", "gateway/ids", "gateway/clock", "gateway/metrics", "gateway/registry/table", "gateway/registry/accesskey", "gateway/registry/memo"},
 	"gateway/registry/accesskey": {"gateway/iot", "gateway/store", "gateway/ids", "gateway/clock"},
 	"gateway/pki":                {"gateway/iot", "gateway/ids"},
 	"gateway/pki/local":          {"gateway/pki", "gateway/clock", "gateway/ids", "gateway/metrics"},

@@ -38,6 +38,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/pki"
 	"github.com/tidehold/tidehold/gateway/policy"
 	"github.com/tidehold/tidehold/gateway/registry/accesskey"
+	"github.com/tidehold/tidehold/gateway/registry/memo"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -72,9 +73,14 @@ type Registry struct {
 	log    *slog.Logger
 	cfg    Config // set by Load, before anything else is called
 
-	mu        sync.Mutex
-	watchers  []func(Change)
-	documents map[documentKey]*policy.Document
+	mu       sync.Mutex
+	watchers []func(Change)
+
+	documents memo.Memo[documentKey, *policy.Document] // a version never changes
+	// What each connection asks, until a record changes.
+	statuses memo.Memo[string, Status]
+	bindings memo.Memo[string, []Binding]
+	rights   memo.Memo[holder, Rights]
 }
 
 // Static is a policy of the configuration.
@@ -96,7 +102,7 @@ type Config struct {
 func New(things []Thing, db *store.DB, clk clock.Clock, src *ids.Source) *Registry {
 	r := &Registry{
 		db: db, clock: clk, ids: src, keys: accesskey.New(db, clk, src), static: make(map[iot.ThingName]Thing, len(things)),
-		log: slog.New(slog.DiscardHandler), documents: make(map[documentKey]*policy.Document),
+		log: slog.New(slog.DiscardHandler),
 	}
 	for _, t := range things {
 		t.Static = true
@@ -155,6 +161,7 @@ func (r *Registry) Watch(f func(Change)) {
 }
 
 func (r *Registry) tell(c Change) {
+	r.forget()
 	r.mu.Lock()
 	watchers := slices.Clone(r.watchers)
 	r.mu.Unlock()
@@ -163,9 +170,18 @@ func (r *Registry) tell(c Change) {
 	}
 }
 
-// write commits fn and tells the watchers.
+// forget drops what was read of the records before a change.
+func (r *Registry) forget() {
+	r.statuses.Forget()
+	r.bindings.Forget()
+	r.rights.Forget()
+}
+
+// write commits fn and tells the watchers. A commit that failed may be on the
+// disk all the same, so what was read before it counts no more either.
 func (r *Registry) write(ctx context.Context, c Change, op string, fn func(*store.Tx) error) error {
 	if err := r.db.Write(ctx, "registry "+op, fn); err != nil {
+		r.forget()
 		return fmt.Errorf("registry %s %q: %w", op, c.Name, err)
 	}
 	r.tell(c)

@@ -26,9 +26,6 @@ type Rights struct {
 	Subject, Issuer map[string][]string
 }
 
-// documentsMax is how many parsed policies are kept; beyond it all are forgotten.
-const documentsMax = 256
-
 type documentKey struct {
 	name    string
 	version int64
@@ -41,15 +38,18 @@ type documentKey struct {
 // sessions too.
 func (r *Registry) Identify(ctx context.Context, leaf *x509.Certificate) (iot.Principal, error) {
 	id := pki.ID(leaf)
-	c, err := r.Certificate(ctx, id)
+	status, err := r.statuses.Get(id, func() (Status, error) {
+		c, err := r.Certificate(ctx, id)
+		return c.Status, err
+	})
 	if iot.CodeOf(err) == iot.NotFound {
 		return iot.Principal{}, &iot.Error{Code: iot.Unauthorized, Message: "certificate " + id + " is not registered", Err: ErrUnknown}
 	}
 	if err != nil {
 		return iot.Principal{}, err
 	}
-	if c.Status != Active {
-		return iot.Principal{}, iot.Errorf(iot.Unauthorized, "certificate %s is %s, not ACTIVE", id, c.Status)
+	if status != Active {
+		return iot.Principal{}, iot.Errorf(iot.Unauthorized, "certificate %s is %s, not ACTIVE", id, status)
 	}
 	if err := pki.CheckCertificate(leaf); err != nil {
 		return iot.Principal{}, err
@@ -62,8 +62,9 @@ func (r *Registry) Identify(ctx context.Context, leaf *x509.Certificate) (iot.Pr
 
 // Rights are those of a principal while it is connected as id: of a certificate
 // the policies on it, on its things, and on the groups of the thing it stands
-// for; none unless it is active. It blocks for a read of the store; when that
-// fails there are no rights.
+// for; none unless it is active. They are kept until a record changes, so that
+// Thing, Subject and Issuer must not be changed. It blocks for a read of the
+// store when they are not kept; when that fails there are no rights.
 func (r *Registry) Rights(p iot.Principal, id iot.ClientID) Rights {
 	ctx, cancel := context.WithTimeout(context.Background(), readWait)
 	defer cancel()
@@ -76,17 +77,14 @@ func (r *Registry) Rights(p iot.Principal, id iot.ClientID) Rights {
 	default:
 		return Rights{}
 	}
-	var rights Rights
-	err := r.read(ctx, "read rights of "+p.ID, func(tx *store.Tx) (err error) {
-		rights, err = r.certificateRights(tx, p.ID, string(id))
-		return err
-	})
+	rights, err := r.certificateRights(ctx, p.ID, string(id))
 	if err != nil {
 		if iot.CodeOf(err) != iot.NotFound {
 			r.log.Error("rights cannot be read; the principal has none", "principal", p.ID, "err", err)
 		}
 		return Rights{}
 	}
+	rights.Policies = slices.Clone(rights.Policies) // callers add and leave out
 	return rights
 }
 
@@ -101,7 +99,35 @@ func (r *Registry) keyRights(ctx context.Context, id string) Rights {
 	return Rights{Names: []string{key.Policy}}
 }
 
-func (r *Registry) certificateRights(tx *store.Tx, id, client string) (rights Rights, err error) {
+// holder is a certificate while its client has the name of one of its things;
+// thing is empty while it has none, so that all other names are one.
+type holder struct{ certificate, thing string }
+
+func (r *Registry) certificateRights(ctx context.Context, id, client string) (Rights, error) {
+	op := "read rights of " + id
+	bindings, err := r.bindings.Get(id, func() (b []Binding, err error) {
+		err = r.read(ctx, op, func(tx *store.Tx) (err error) {
+			b, err = bindingsOf(tx, id)
+			return err
+		})
+		return b, err
+	})
+	if err != nil {
+		return Rights{}, err
+	}
+	if !slices.ContainsFunc(bindings, func(b Binding) bool { return b.Name == client }) {
+		client = ""
+	}
+	return r.rights.Get(holder{id, client}, func() (rights Rights, err error) {
+		err = r.read(ctx, op, func(tx *store.Tx) (err error) {
+			rights, err = r.readRights(tx, id, client)
+			return err
+		})
+		return rights, err
+	})
+}
+
+func (r *Registry) readRights(tx *store.Tx, id, client string) (rights Rights, err error) {
 	c, err := certificateOf(tx, id)
 	if err != nil || c.Status != Active {
 		return Rights{}, err
@@ -221,25 +247,9 @@ func (r *Registry) document(tx *store.Tx, name string) (*policy.Document, error)
 	return r.parsed(key)
 }
 
-// parsed gives the document of a policy's version; the last documentsMax are
-// kept.
-func (r *Registry) parsed(key documentKey) (d *policy.Document, err error) {
-	r.mu.Lock()
-	d = r.documents[key]
-	r.mu.Unlock()
-	if d != nil {
-		return d, nil
-	}
-	if d, err = policy.Parse([]byte(key.text)); err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.documents) >= documentsMax {
-		clear(r.documents)
-	}
-	r.documents[key] = d
-	return d, nil
+// parsed gives the document of a policy's version.
+func (r *Registry) parsed(key documentKey) (*policy.Document, error) {
+	return r.documents.Get(key, func() (*policy.Document, error) { return policy.Parse([]byte(key.text)) })
 }
 
 // Policy finds the document of a policy, for names that the configuration does
