@@ -6,9 +6,10 @@
 // packets (MQTT-4.6.0-2). Durability: an acknowledgement leaves only after
 // House.Accept said that the message is safe; Deliver says so for persistent
 // sessions and retained messages after Config.Keeper has committed them, and at
-// once for all else. SUBACK, UNSUBACK and PUBREL follow the commit too. Blocking: Route never waits for a subscriber; only the goroutine that reads
-// from a publisher waits, for House.Accept, for a free place among its
-// unacknowledged messages, or for its rate. Limits: Limits and Config; each
+// once for all else. SUBACK, UNSUBACK and PUBREL follow the commit too. Blocking:
+// Route never waits for a subscriber; only the goroutine that reads from a
+// publisher waits, for House.Accept, for a free place among its unacknowledged
+// messages, for its rate, or a moment for a subscriber that is nearly full. Limits: Limits and Config; each
 // refusal is counted, and told to whoever caused it.
 //
 // Everything the Authorizer is asked happens on the broker's goroutines, in
@@ -27,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/broker/figures"
 	"github.com/tidehold/tidehold/gateway/broker/keep"
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/retain"
@@ -179,7 +181,7 @@ type Broker struct {
 	clk   clock.Clock
 	src   *ids.Source
 	log   *slog.Logger
-	count *figures
+	count *figures.Figures
 
 	budget    *wire.Budget
 	lobby     *wire.Lobby
@@ -220,8 +222,9 @@ func New(cfg Config, auth Authorizer, house House, clk clock.Clock, src *ids.Sou
 	b.retained = retain.New(retain.Limits{
 		Messages: cfg.Limits.MaxRetained, Bytes: cfg.Limits.MaxRetainedBytes, PerPrincipal: cfg.MaxRetainedPerPrincipal,
 	})
-	b.count = newFigures(m, b)
-	b.retained.Dropped = func() { b.count.dropped.Inc("retained_limit") }
+	b.count = figures.New(m)
+	b.gauges(m)
+	b.retained.Dropped = func() { b.count.Dropped.Inc("retained_limit") }
 	b.retained.Expired = func(name string) {
 		b.cfg.Keeper.Keep(keep.Change{Retained: &keep.Message{Message: iot.Message{Topic: name}}}, nil)
 	}

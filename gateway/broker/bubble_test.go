@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,33 +37,72 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { close(p.closed); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
+// bubble is a broker over pipes, in virtual time.
+type bubble struct {
+	*Broker
+	t     *testing.T
+	house *household
+	told  *metrics.Registry
+	ln    *pipes
+	end   func()
+}
+
+func newBubble(t *testing.T, change func(*Config)) *bubble {
+	ln := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	cfg := Config{Listeners: []ListenerConfig{{Name: "l", Listener: ln, RateFree: true}}, Limits: edge, SessionExpiry: 168 * time.Hour}
+	if change != nil {
+		change(&cfg)
+	}
+	house, told := &household{}, metrics.New()
+	b, err := New(cfg, &gatekeeper{}, house, clock.NewSystem(), ids.New(rand.Reader), told, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	house.b = b
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := b.Listen(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	return &bubble{Broker: b, t: t, house: house, told: told, ln: ln, end: func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}}
+}
+
+// figure is what the metrics tell under a name with its labels; 0 when nothing.
+func (b *bubble) figure(name string) (n int) {
+	answer := httptest.NewRecorder()
+	b.told.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(answer.Body.String()) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			if _, err := fmt.Sscan(value, &n); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+	}
+	return n
+}
+
+func (b *bubble) connect(id string, change func(*packets.Packet)) *peer {
+	ours, theirs := net.Pipe()
+	b.ln.conns <- theirs
+	p := &peer{t: b.t, nc: ours, r: bufio.NewReader(ours), version: 5}
+	p.send(greeting(5, id, change))
+	p.want(packets.Connack)
+	return p
+}
+
 // A week of virtual time: the broker runs in a bubble, over pipes, and every
 // deadline is met to the second. The bubble also proves that Run leaves no
 // goroutine behind.
 func TestBubble_SessionsWillsAndKeepAliveKeepTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-		cfg := Config{Listeners: []ListenerConfig{{Name: "l", Listener: ln}}, Limits: edge, SessionExpiry: 168 * time.Hour}
-		house := &household{}
-		b, err := New(cfg, &gatekeeper{}, house, clock.NewSystem(), ids.New(rand.Reader), metrics.New(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		house.b = b
-		ctx, cancel := context.WithCancel(t.Context())
-		if err := b.Listen(ctx); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- b.Run(ctx) }()
-		connect := func(id string, change func(*packets.Packet)) *peer {
-			ours, theirs := net.Pipe()
-			ln.conns <- theirs
-			p := &peer{t: t, nc: ours, r: bufio.NewReader(ours), version: 5}
-			p.send(greeting(5, id, change))
-			p.want(packets.Connack)
-			return p
-		}
+		b := newBubble(t, nil)
+		connect, house := b.connect, b.house
 		start := time.Now()
 		c := connect("c", func(pk *packets.Packet) {
 			withWill(3600)(pk)
@@ -87,9 +129,6 @@ func TestBubble_SessionsWillsAndKeepAliveKeepTheirTime(t *testing.T) {
 			t.Error("the session outlived its week")
 		}
 		_ = c.nc.Close()
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		b.end()
 	})
 }

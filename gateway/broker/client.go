@@ -6,10 +6,13 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/brake"
+	"github.com/tidehold/tidehold/gateway/broker/figures"
 	"github.com/tidehold/tidehold/gateway/broker/inbound"
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/wire"
@@ -46,11 +49,12 @@ type client struct {
 	topic   checkedTopic
 	pace    wire.Pacer
 	source  string
-	tally   tally
+	tally   figures.Tally
 	visit   int64 // versionNumber of the lifecycle events
 
 	willDelay time.Duration
 
+	hold    atomic.Pointer[brake.Hold] // before it is read again
 	acks    *inbound.Line
 	once    sync.Once
 	end     ending        // set before stopped is closed
@@ -78,7 +82,7 @@ func (c *client) mods() packets.Mods {
 
 // run reads until the connection ends, and cleans up after it.
 func (c *client) run() {
-	c.read.Wait = func() { c.tally.flush(c.b.count, c.read) }
+	c.read.Wait = func() { c.tally.Flush(c.b.count, c.read.Bytes) }
 	for {
 		first, body, err := c.read.Next(wire.Outlives)
 		if err != nil {
@@ -89,12 +93,39 @@ func (c *client) run() {
 			c.stop(*e)
 			break
 		}
+		c.brake()
 	}
 	<-c.stopped
-	c.tally.flush(c.b.count, c.read)
+	c.tally.Flush(c.b.count, c.read.Bytes)
 	c.b.leave(c)
 	close(c.gone)
 	c.session.forget(c)
+}
+
+// brake waits, after a message, while a subscriber of it has hardly any room.
+func (c *client) brake() {
+	if c.hold.Load() == nil {
+		return
+	}
+	h := c.hold.Swap(nil)
+	t := time.NewTimer(h.Left(time.Now()))
+	defer t.Stop()
+	c.wait("subscriber", h.Room(), t.C)
+}
+
+// wait does not read from this client until there is room, or enough of it;
+// false is the end of the connection.
+func (c *client) wait(reason string, room <-chan struct{}, enough <-chan time.Time) bool {
+	c.b.count.Held.Add(1)
+	defer c.b.count.Held.Add(-1)
+	c.b.count.Holds.Inc(reason)
+	select {
+	case <-room:
+	case <-enough:
+	case <-c.stopped:
+		return false
+	}
+	return true
 }
 
 // readEnding is what a failed read means.

@@ -33,7 +33,7 @@ func (b *Broker) serve(l *listener, a wire.Accepted) {
 	_ = a.Conn.SetReadDeadline(time.Now().Add(b.cfg.Limits.ConnectTimeout))
 	first, body, err := c.read.Next(wire.Outlives)
 	if err != nil || first != packets.Connect<<4 {
-		b.count.connects.Inc("no_connect")
+		b.count.Connects.Inc("no_connect")
 		c.conn.Close()
 		return
 	}
@@ -57,7 +57,7 @@ func (b *Broker) newClient(l *listener, nc net.Conn, state *tls.ConnectionState)
 	c := &client{b: b, version: 4, stopped: make(chan struct{}), gone: make(chan struct{}), problemInfo: true}
 	c.conn = wire.NewConn(nc, wire.Options{
 		Limit: b.cfg.WriteBufferBytes, Budget: b.budget, Writer: &b.serving,
-		Room: func() { c.session.resume(c) }, Idle: b.count.wrote,
+		Room: func() { c.session.resume(c) }, Idle: b.count.Wrote,
 	})
 	c.read = wire.NewReader(nc, c.conn, connectMax)
 	c.read.Fixed = true
@@ -153,12 +153,12 @@ func (c *client) readWill(pk *packets.Packet) *wire.Refusal {
 // admitted asks whether there is a place, and the Authorizer.
 func (c *client) admitted(pk *packets.Packet) *wire.Refusal {
 	b := c.b
-	if limit := b.cfg.Limits.MaxConnections; limit > 0 && int(b.count.connections.Load()) >= limit && b.sessions.connected(c.public.ID) == nil {
+	if limit := b.cfg.Limits.MaxConnections; limit > 0 && int(b.count.Connections.Load()) >= limit && b.sessions.connected(c.public.ID) == nil {
 		return &wire.Refusal{Code: wire.CodeQuota, Reason: "max_connections", Text: "the limit of connections is reached"}
 	}
 	if err := b.auth.Connect(&c.public, pk.Connect.Password); err != nil {
 		b.gate.Failed(c.address, time.Now())
-		b.count.failures.Inc(c.public.Listener, "connect")
+		b.count.Failures.Inc(c.public.Listener, "connect")
 		b.denied("connect")
 		b.emit(lifecycle.ConnectFailed(c.subject(), b.clk.Now()))
 		return &wire.Refusal{Code: denialCode(err), Reason: "denied", Text: iot.MessageOf(err)}
@@ -189,7 +189,7 @@ func (c *client) willAllowed(will *iot.Message) (byte, error) {
 
 // refuse answers a CONNECT that is not accepted.
 func (b *Broker) refuse(c *client, no *wire.Refusal) {
-	b.count.connects.Inc(no.Reason)
+	b.count.Connects.Inc(no.Reason)
 	if c.version == 5 {
 		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: no.Code, Mods: c.mods()}
 		pk.Properties.ReasonString = no.Text
@@ -207,8 +207,8 @@ func (b *Broker) welcome(c *client, pk *packets.Packet) {
 	c.read.Silence = time.Duration(pk.Connect.Keepalive) * time.Second * 3 / 2 // MQTT-3.1.2-24
 	c.read.Max = b.packetMax()
 	c.acks = inbound.NewLine(limits.MaxInflight, c.version, func(acks []byte) { c.conn.Send(acks, wire.Must) })
-	b.count.connections.Add(1)
-	b.count.connects.Inc("accepted")
+	b.count.Connections.Add(1)
+	b.count.Connects.Inc("accepted")
 	b.attach(c, func(present bool) []byte {
 		ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: c.version, SessionPresent: present}
 		if c.version == 5 {

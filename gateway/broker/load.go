@@ -128,10 +128,10 @@ func (s *session) refill(all []outgoing, p *keep.Progress) {
 		if p != nil && slices.Contains(p.Received, o.n) {
 			f := s.flight.Add(o.n, o, false)
 			f.Received, f.Released = true, true
-			s.b.count.inflight.Add(1)
+			s.b.count.Inflight.Add(1)
 			continue
 		}
 		s.waiting.Push(o, o.size)
-		s.b.count.queued.Add(1)
+		s.b.count.Queued.Add(1)
 	}
 }

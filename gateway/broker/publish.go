@@ -46,7 +46,7 @@ func (c *client) publish(fh packets.FixedHeader, body []byte) *ending {
 	if e := c.throttle(len(body)); e != nil {
 		return e
 	}
-	c.tally.received[fh.Qos]++
+	c.tally.Received[fh.Qos]++
 	if code, err := c.refusal(fh, p); err != nil {
 		return c.deny(fh, p.ID, code, err)
 	}
@@ -206,22 +206,9 @@ func (c *client) offer(m iot.Message, q *inbound.Pending, done func(error)) *end
 		if full == nil {
 			return nil
 		}
-		if !c.hold(full) {
+		if !c.wait("disk", full.Room(), nil) {
 			return &ending{event: lifecycle.Lost}
 		}
-	}
-}
-
-// hold waits for room in the house; false is the end of the connection.
-func (c *client) hold(full inbound.Full) bool {
-	c.b.count.held.Add(1)
-	defer c.b.count.held.Add(-1)
-	c.b.count.holds.Inc()
-	select {
-	case <-full.Room():
-		return true
-	case <-c.stopped:
-		return false
 	}
 }
 
@@ -245,7 +232,7 @@ func (c *client) throttle(n int) *ending {
 		return &ending{code: wire.CodeQuota, event: lifecycle.Throttled, text: "publish rate exceeded for 10 s"}
 	}
 	if wait > 0 {
-		c.b.count.throttled.Inc()
+		c.b.count.Throttled.Inc()
 		if !c.pause(wait) {
 			return &ending{event: lifecycle.Lost}
 		}

@@ -115,16 +115,16 @@ func TestPublish_AFullHouseHoldsThePublisherBack(t *testing.T) {
 		for i := range 4 {
 			pub.send(message("stored", name(i), byte(1+i%2), uint16(i+1)))
 		}
-		eventually(t, "a publisher is held", func() bool { return w.count.held.Load() == 1 })
+		eventually(t, "a publisher is held", func() bool { return w.count.Held.Load() == 1 })
 		other := w.client(version, "other")
 		other.publish("else", "x", 1, 1)
 		other.publish("else", "x", 2, 2)
 		pub.silent(20 * time.Millisecond)
 		gone := w.client(version, "gone")
 		gone.send(message("stored", "x", 1, 1))
-		eventually(t, "two publishers are held", func() bool { return w.count.held.Load() == 2 })
+		eventually(t, "two publishers are held", func() bool { return w.count.Held.Load() == 2 })
 		w.client(version, "gone") // takes over from a held one at once
-		eventually(t, "one publisher is held", func() bool { return w.count.held.Load() == 1 })
+		eventually(t, "one publisher is held", func() bool { return w.count.Held.Load() == 1 })
 
 		open.Store(true)
 		close(full.room)
@@ -136,7 +136,7 @@ func TestPublish_AFullHouseHoldsThePublisherBack(t *testing.T) {
 		for i := range 4 {
 			sub.receive("stored", name(i))
 		}
-		if n := w.count.held.Load(); n != 0 {
+		if n := w.count.Held.Load(); n != 0 {
 			t.Errorf("%d publishers are held after there was room", n)
 		}
 	})
@@ -332,7 +332,7 @@ func TestPublish_PacketIDsOfTheTwoSidesDoNotClash(t *testing.T) {
 		}
 		c.publish("out", "x", 2, first.PacketID)
 		c.send(ack(packets.Puback, first.PacketID))
-		eventually(t, "nothing in flight", func() bool { return w.count.inflight.Load() == 0 })
+		eventually(t, "nothing in flight", func() bool { return w.count.Inflight.Load() == 0 })
 	})
 }
 

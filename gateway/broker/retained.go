@@ -14,7 +14,7 @@ func (b *Broker) checkRetained(retain bool, name string, n int, owner iot.Princi
 	if !retain || !topic.MayRetain(name) || b.retained.Fits(name, n, owner) {
 		return nil
 	}
-	b.count.dropped.Inc("retained_limit")
+	b.count.Dropped.Inc("retained_limit")
 	return errRetainedFull
 }
 

@@ -88,7 +88,7 @@ func (b *Broker) deliverShared(g *group, r *routed) {
 			return
 		}
 	}
-	b.count.dropped.Inc("no_member")
+	b.count.Dropped.Inc("no_member")
 }
 
 // orphans ends a session's subscriptions and gives what others of its shared ones
@@ -180,7 +180,7 @@ func (c *client) send(o *outgoing, id uint16, dup bool, class wire.Class, now ti
 		total, remaining = wire.PublishSize(topic, o.qos, props, o.Payload)
 	}
 	if c.maxPacket > 0 && total > c.maxPacket {
-		c.b.count.dropped.Inc("too_large")
+		c.b.count.Dropped.Inc("too_large")
 		return tooLarge
 	}
 	first := byte(0x30) | o.qos<<1
@@ -198,7 +198,7 @@ func (c *client) send(o *outgoing, id uint16, dup bool, class wire.Class, now ti
 	if alias > 0 && !known {
 		c.given.Told(topic, alias)
 	}
-	c.b.count.sentNow[o.qos].Add(1)
+	c.b.count.Sent(o.qos)
 	return sent
 }
 

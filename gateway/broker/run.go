@@ -38,7 +38,7 @@ func (b *Broker) Listen(ctx context.Context) error {
 			Net: ln, TLS: cfg.TLS, WebSocket: cfg.Protocol == "ws", Auto: cfg.Protocol == "auto", HTTP: cfg.HTTP, Upgrade: cfg.Upgrade,
 			Timeout: b.cfg.Limits.ConnectTimeout, FrameMax: b.packetMax() + 5,
 			Lobby: b.lobby, Gate: b.gate, Serving: &b.serving, Log: b.log,
-			Refused: func(why string) { b.count.connects.Inc(why) },
+			Refused: func(why string) { b.count.Connects.Inc(why) },
 			Failed:  func(err error) { b.acceptFailed(cfg.Name, err) },
 		}})
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/tidehold/tidehold/gateway/broker/brake"
 	"github.com/tidehold/tidehold/gateway/broker/inbound"
 	"github.com/tidehold/tidehold/gateway/broker/lifecycle"
 	"github.com/tidehold/tidehold/gateway/broker/outbound"
@@ -34,7 +35,8 @@ type session struct {
 	many    atomic.Bool // more than one subscription: matches must be merged
 	waiting outbound.Queue[outgoing]
 	flight  outbound.Window[outgoing]
-	holds   int    // bytes of both, in the budget
+	holds   int // bytes of both, in the budget
+	brake   brake.Brake
 	next    uint64 // place of the next message in the session's order
 	window  int
 	heard   time.Time // last acknowledgement, or the first of flight
@@ -89,7 +91,7 @@ func (s *session) put(o outgoing) {
 	}
 	s.place(&o)
 	s.waiting.Push(o, o.size)
-	s.b.count.queued.Add(1)
+	s.b.count.Queued.Add(1)
 	if c != nil {
 		s.pump(c, o.at)
 	}
@@ -97,11 +99,11 @@ func (s *session) put(o outgoing) {
 
 func (s *session) sendAtOnce(c *client, o outgoing) {
 	if !s.b.auth.Receive(&c.public, o.Topic) {
-		s.b.count.denied.Inc("receive")
+		s.b.count.Denied.Inc("receive")
 		return
 	}
 	if c.send(&o, 0, false, wire.May, o.at) == noRoom {
-		s.b.count.dropped.Inc("slow_client")
+		s.b.count.Dropped.Inc("slow_client")
 		if missed, ok := s.b.denials.Pass("slow\x00"+string(s.id), o.at); ok {
 			s.b.log.Warn("client reads too slowly, QoS 0 messages for it are dropped", "client", s.id, "missed", missed)
 		}
@@ -126,7 +128,24 @@ func (s *session) admit(o outgoing, c *client) bool {
 		return s.drop("buffers_full")
 	}
 	s.holds += o.size
+	if c != nil && s.b.budget.Scarce(s.holds) {
+		s.slowDown(o)
+	}
 	return true
+}
+
+// slowDown holds the publisher of o back until the session has room (package
+// brake). One that is held back for itself would never be: it could not
+// acknowledge what makes the room. No more could two that wait for each other.
+func (s *session) slowDown(o outgoing) {
+	hold := s.brake.Press(s.heard, o.at)
+	if hold == nil {
+		return
+	}
+	p := s.b.sessions.connected(o.Origin.ClientID)
+	if p != nil && p.session != s && !p.session.brake.Pulled() {
+		p.hold.Store(hold)
+	}
 }
 
 func (s *session) full(q *Queue, size int) bool {
@@ -141,24 +160,27 @@ func (s *session) stale(now time.Time) bool {
 }
 
 func (s *session) drop(reason string) bool {
-	s.b.count.dropped.Inc(reason)
+	s.b.count.Dropped.Inc(reason)
 	return false
 }
 
 func (s *session) discard(reason string) {
-	s.b.count.dropped.Inc(reason)
+	s.b.count.Dropped.Inc(reason)
 	s.discardQuietly()
 }
 
 func (s *session) give(n int) {
 	s.holds -= n
 	s.b.budget.Give(n)
+	if s.brake.Engaged() && s.b.budget.Ample(s.holds) {
+		s.brake.Release()
+	}
 }
 
 func (s *session) discardQuietly() {
 	o := s.waiting.Pop(s.waiting.First().size)
 	s.give(o.size)
-	s.b.count.queued.Add(-1)
+	s.b.count.Queued.Add(-1)
 	s.let(o)
 }
 
@@ -205,7 +227,7 @@ func (s *session) resend(c *client, f *flight, now time.Time) bool {
 		return true
 	}
 	if !s.b.auth.Receive(&c.public, f.Item.Topic) {
-		s.b.count.denied.Inc("receive")
+		s.b.count.Denied.Inc("receive")
 		s.land(f)
 		return true
 	}
@@ -224,7 +246,7 @@ func (s *session) resend(c *client, f *flight, now time.Time) bool {
 func (s *session) sendNext(c *client, now time.Time) bool {
 	o := s.waiting.First()
 	if !s.b.auth.Receive(&c.public, o.Topic) {
-		s.b.count.denied.Inc("receive")
+		s.b.count.Denied.Inc("receive")
 		s.discard("not_authorized")
 		return true
 	}
@@ -243,8 +265,8 @@ func (s *session) sendNext(c *client, now time.Time) bool {
 	}
 	sent := s.waiting.Pop(o.size)
 	s.flight.Add(sent.n, sent, true)
-	s.b.count.queued.Add(-1)
-	s.b.count.inflight.Add(1)
+	s.b.count.Queued.Add(-1)
+	s.b.count.Inflight.Add(1)
 	return true
 }
 
@@ -252,7 +274,7 @@ func (s *session) sendNext(c *client, now time.Time) bool {
 func (s *session) land(f *flight) {
 	o := s.flight.Land(f)
 	s.give(o.size)
-	s.b.count.inflight.Add(-1)
+	s.b.count.Inflight.Add(-1)
 	s.let(o)
 }
 
@@ -351,6 +373,7 @@ func (s *session) release(c *client, will *lastWill, now time.Time) (due *lastWi
 		return will, false
 	}
 	s.client.Store(nil)
+	s.brake.Release()
 	s.flight.Restart()
 	if s.expiry <= 0 {
 		s.ended = true

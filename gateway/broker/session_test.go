@@ -156,7 +156,7 @@ func TestSession_EndsWithItsExpiry(t *testing.T) {
 	w.away(sub, "sub")
 	w.say("t", "x", 1)
 	eventually(t, "session over", func() bool { return w.sessions.len() == 0 && w.index.len() == 0 })
-	if w.budget.Used() != 0 || w.count.queued.Load() != 0 {
+	if w.budget.Used() != 0 || w.count.Queued.Load() != 0 {
 		t.Error("its queue is still counted")
 	}
 }
@@ -246,7 +246,7 @@ func TestTakeover_Storm(t *testing.T) {
 	if n := len(w.Clients()); n != 1 {
 		t.Errorf("%d clients connected, want 1", n)
 	}
-	eventually(t, "one counted", func() bool { return w.count.connections.Load() == 1 })
+	eventually(t, "one counted", func() bool { return w.count.Connections.Load() == 1 })
 }
 
 // A subscriber that reads nothing holds up nobody, and loses QoS 0 only.
@@ -334,7 +334,7 @@ func TestSlow_FL_072_ClientThatAcknowledgesNothingIsDisconnected(t *testing.T) {
 	if pk := c.want(packets.Disconnect); pk.ReasonCode != 0x97 {
 		t.Errorf("DISCONNECT %#x, want 0x97", pk.ReasonCode)
 	}
-	eventually(t, "nothing is in flight", func() bool { return w.count.inflight.Load() == 0 && w.count.queued.Load() == 0 })
+	eventually(t, "nothing is in flight", func() bool { return w.count.Inflight.Load() == 0 && w.count.Queued.Load() == 0 })
 }
 
 // A QoS 1 message that finds the write buffer full is not lost: it goes when
@@ -366,7 +366,7 @@ func TestSession_FL_062_AFullQueueNeverPreventsTheReturn(t *testing.T) {
 		for i := range 50 {
 			w.say("t", name(i), 1)
 		}
-		held := int(w.count.queued.Load())
+		held := int(w.count.Queued.Load())
 		if held == 0 || held == 50 {
 			t.Fatalf("%s: %d of 50 are held: the queue was to be full", what, held)
 		}

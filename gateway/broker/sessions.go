@@ -150,7 +150,7 @@ func (b *Broker) leave(c *client) {
 	}
 	b.presence.Leave(c.public.ID, now, c.public.SessionExpiry)
 	b.emit(lifecycle.Disconnected(c.subject(), c.end.event, b.clk.Now()))
-	b.count.connections.Add(-1)
+	b.count.Connections.Add(-1)
 	b.log.Debug("client disconnected", "client", c.public.ID, "reason", c.end.event, "err", c.end.text)
 }
 
@@ -175,7 +175,7 @@ func (b *Broker) sendWill(w *lastWill) {
 		err = b.auth.Publish(w.public, m.Topic, m.Retain)
 	}
 	if err != nil {
-		b.count.denied.Inc("will")
+		b.count.Denied.Inc("will")
 		b.log.Warn("authz.denied", "client", m.Origin.ClientID, "action", "will", "topic", m.Topic, "err", err)
 		return
 	}

@@ -17,6 +17,9 @@ import (
 // bufferMax is the largest buffer worth keeping for the next connection.
 const bufferMax = 256 << 10
 
+// ampleShare of a budget lies between Scarce and Ample: 256 KiB of 64 MiB.
+const ampleShare = 256
+
 // Budget bounds the bytes that connections and sessions hold together, so that
 // nobody can take it all: each may hold as much as is left for the others. One
 // that is stuck gets half of it, two get a third each, and so on; who holds
@@ -39,6 +42,16 @@ func (b *Budget) Take(held, n int) bool {
 	}
 	return true
 }
+
+// Scarce reports whether one who holds so much has more than half of what it may
+// hold: time to slow down whoever gives it more. Without a limit it never is.
+func (b *Budget) Scarce(held int) bool {
+	return b.limit > 0 && 2*int64(held) > b.limit-b.used.Load()
+}
+
+// Ample is the end of Scarce, a little below its beginning: who was held back
+// shall find room for more than one message.
+func (b *Budget) Ample(held int) bool { return !b.Scarce(held + int(b.limit/ampleShare)) }
 
 // Force books n bytes whatever the limit: acknowledgements and answers, which
 // are small and bounded by the limit of their connection.
