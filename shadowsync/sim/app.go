@@ -110,6 +110,9 @@ func (j *plainJudge) asked(token string, patch doc.Value, based bool, base int64
 // that the policy keeps (I2).
 func (j *plainJudge) committed(before doc.Value, w home.Write) {
 	r, err := plain.Decode(w.Record)
+	if err != nil {
+		j.p.violate("I1: record does not read back: %v", err)
+	}
 	if err != nil || len(r.Done) == 0 {
 		return
 	}

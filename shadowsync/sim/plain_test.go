@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"sync"
 	"testing"
 
+	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/plain"
 )
 
 // plainSeed derives the options of a plain run: every policy that is one.
@@ -14,6 +17,11 @@ func plainSeed(seed uint64) Options {
 	return o
 }
 
+// figures are the metrics of all runs: to register them takes as long as a run.
+var figures = sync.OnceValue(func() *plain.Figures { return plain.NewFigures(metrics.New()) })
+
+func plainly(seed uint64) Result { return RunPlain(plainSeed(seed), figures()) }
+
 // TestSimPlain_EverySeedKeepsTheInvariants runs the Carrier that ships with a
 // plain broker: copies agree (I1), nothing older comes back (I2), nothing told
 // to be done is lost (I3), a token has one effect (I4), versions and copies only
@@ -21,14 +29,13 @@ func plainSeed(seed uint64) Options {
 func TestSimPlain_EverySeedKeepsTheInvariants(t *testing.T) {
 	var sum Result
 	n := seeds(2000, 100_000)
-	for seed := range n {
-		r := RunPlain(plainSeed(seed))
+	each(n, plainly, func(r Result) bool {
 		if len(r.Violations) > 0 {
 			report(t, r)
-			return
 		}
 		sum.Events, sum.Edits, sum.Writes = sum.Events+r.Events, sum.Edits+r.Edits, sum.Writes+r.Writes
-	}
+		return !t.Failed()
+	})
 	t.Logf("%d seeds: %d events, %d edits, %d requests executed", n, sum.Events, sum.Edits, sum.Writes)
 	if sum.Writes == 0 {
 		t.Error("no request was executed: the schedules prove nothing")
@@ -36,12 +43,13 @@ func TestSimPlain_EverySeedKeepsTheInvariants(t *testing.T) {
 }
 
 func TestSimPlain_TheSameSeedReplaysIdentically(t *testing.T) {
-	for seed := range seeds(100, 2000) {
-		a, b := RunPlain(plainSeed(seed)), RunPlain(plainSeed(seed))
+	each(seeds(100, 2000), plainly, func(a Result) bool {
+		b := RunPlain(a.Options, figures())
 		if a.Hash != b.Hash || a.Events != b.Events {
-			t.Fatalf("seed %d: %d events hash %x, then %d events hash %x", seed, a.Events, a.Hash, b.Events, b.Hash)
+			t.Errorf("%s: %d events hash %x, then %d events hash %x", a.Options, a.Events, a.Hash, b.Events, b.Hash)
 		}
-	}
+		return !t.Failed()
+	})
 }
 
 // TestSimPlain_EveryMutantIsCaught breaks the plain mode on purpose: each way
@@ -62,12 +70,13 @@ func TestSimPlain_EveryMutantIsCaught(t *testing.T) {
 		{"local requests wait for upstream", LocalWaits, "I7"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			found := make(map[string]int)
 			runs := 0
 			for seed := range uint64(1000) {
 				o := plainSeed(seed)
 				o.Unique, o.Mutation = true, c.m
-				for _, v := range RunPlain(o).Violations {
+				for _, v := range RunPlain(o, figures()).Violations {
 					found[v[:2]]++
 				}
 				if runs++; found[c.checker] > 0 {

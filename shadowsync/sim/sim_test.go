@@ -2,8 +2,11 @@ package sim
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tidehold/tidehold/gateway/gwtest"
@@ -18,6 +21,34 @@ func seeds(ci, long int) uint64 {
 	}
 	return uint64(n)
 }
+
+// each runs the seeds on all processors and hands over what they showed, one at
+// a time and in no order, until take has seen enough.
+func each(n uint64, run func(seed uint64) Result, take func(Result) bool) {
+	var next atomic.Uint64
+	var one sync.Mutex
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for {
+				seed := next.Add(1) - 1
+				if seed >= n {
+					return
+				}
+				r := run(seed)
+				one.Lock()
+				more := take(r)
+				one.Unlock()
+				if !more {
+					next.Store(n)
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+func ordinary(seed uint64) Result { return Run(FromSeed(seed)) }
 
 func report(t *testing.T, r Result) {
 	t.Helper()
@@ -38,8 +69,7 @@ func TestSim_EverySeedKeepsTheInvariants(t *testing.T) {
 	var sum Result
 	strict := 0 // runs in which every outcome was learned
 	n := seeds(2000, 100_000)
-	for seed := range n {
-		r := Run(FromSeed(seed))
+	each(n, ordinary, func(r Result) bool {
 		if len(r.Violations) > 0 {
 			report(t, r)
 		}
@@ -49,10 +79,8 @@ func TestSim_EverySeedKeepsTheInvariants(t *testing.T) {
 		if r.Options.Unique && r.Ambiguous == 0 && !r.Reset {
 			strict++
 		}
-		if t.Failed() && seed > 20 {
-			break
-		}
-	}
+		return !t.Failed()
+	})
 	t.Logf("%d seeds: %d events, %d edits, %d writes by sync, %d races, %d conflicts", n, sum.Events, sum.Edits, sum.Writes, sum.Races, sum.Conflicts)
 	t.Logf("I2 and I3 held in %d runs; %d runs had an outcome that had to be assumed, %d let an older value win", strict, sum.Ambiguous, sum.Tolerated)
 	if strict < int(n)/2 && !t.Failed() {
@@ -81,12 +109,13 @@ func TestSim_OneSeed(t *testing.T) {
 }
 
 func TestSim_TheSameSeedReplaysIdentically(t *testing.T) {
-	for seed := range seeds(100, 2000) {
-		a, b := Run(FromSeed(seed)), Run(FromSeed(seed))
+	each(seeds(100, 2000), ordinary, func(a Result) bool {
+		b := Run(a.Options)
 		if a.Hash != b.Hash || a.Events != b.Events {
-			t.Fatalf("seed %d: %d events hash %x, then %d events hash %x", seed, a.Events, a.Hash, b.Events, b.Hash)
+			t.Errorf("%s: %d events hash %x, then %d events hash %x", a.Options, a.Events, a.Hash, b.Events, b.Hash)
 		}
-	}
+		return !t.Failed()
+	})
 }
 
 // TestSim_SeedsThatFailedOnce keeps the seeds that found something since the
@@ -114,10 +143,7 @@ func TestSim_SeedsThatFailedOnce(t *testing.T) {
 // hold all the same.
 func TestSim_EvidenceAloneIsSeldomWrong(t *testing.T) {
 	older, n := 0, seeds(500, 20_000)
-	for seed := range n {
-		o := FromSeed(seed)
-		o.Policy.Answers, o.Policy.Marker, o.Unique = false, false, true
-		r := Run(o)
+	each(n, byEvidence, func(r Result) bool {
 		wrong := r.Tolerated > 0
 		for _, v := range r.Violations {
 			if !strings.HasPrefix(v, "I2") && !strings.HasPrefix(v, "I3") {
@@ -128,11 +154,20 @@ func TestSim_EvidenceAloneIsSeldomWrong(t *testing.T) {
 		if wrong {
 			older++
 		}
-	}
+		return !t.Failed()
+	})
 	t.Logf("%d of %d runs let an older value win", older, n)
 	if older > int(n)/100 {
 		t.Errorf("%d of %d runs let an older value win; more than 1 %%", older, n)
 	}
+}
+
+// byEvidence is a run against an upstream that repeats no answers and keeps no
+// marker.
+func byEvidence(seed uint64) Result {
+	o := FromSeed(seed)
+	o.Policy.Answers, o.Policy.Marker, o.Unique = false, false, true
+	return Run(o)
 }
 
 // TestSim_UnderCloudWinsAnOlderValueHardlyEverWinsWithoutEvidence: where nothing
@@ -140,18 +175,20 @@ func TestSim_EvidenceAloneIsSeldomWrong(t *testing.T) {
 // way back: the answer to a new shadow was lost and somebody deleted it whole.
 func TestSim_UnderCloudWinsAnOlderValueHardlyEverWinsWithoutEvidence(t *testing.T) {
 	assumed, older, n := 0, 0, seeds(500, 20_000)
-	for seed := range n {
+	cloudWins := func(seed uint64) Result {
 		o := FromSeed(seed)
 		o.Policy.Answers, o.Policy.Marker, o.Unique, o.Resets = false, false, true, false
 		o.Policy.Desired, o.Policy.Reported = shadowsync.CloudWins, shadowsync.CloudWins
-		r := Run(o)
+		return Run(o)
+	}
+	each(n, cloudWins, func(r Result) bool {
 		if len(r.Violations) > 0 {
 			report(t, r)
-			return
 		}
 		older += min(r.Tolerated, 1)
 		assumed += min(r.Ambiguous, 1)
-	}
+		return !t.Failed()
+	})
 	t.Logf("%d runs, %d with an outcome that had to be assumed, %d let an older value win", n, assumed, older)
 	if older > int(n)/1000 {
 		t.Errorf("%d of %d runs let an older value win; more than one in a thousand", older, n)
@@ -164,26 +201,23 @@ func TestSim_UnderCloudWinsAnOlderValueHardlyEverWinsWithoutEvidence(t *testing.
 // TestSim_EveryPolicyAndDirectionAgrees goes through all policies; one-way
 // syncs lose values by design, so only agreement and rest count there.
 func TestSim_EveryPolicyAndDirectionAgrees(t *testing.T) {
-	seed := uint64(1 << 32)
-	for _, direction := range []shadowsync.Direction{shadowsync.Both, shadowsync.Up, shadowsync.Down} {
-		for winners := range 9 {
-			for _, onDelete := range []shadowsync.OnDelete{shadowsync.UpdateWins, shadowsync.DeleteWins} {
-				for range seeds(20, 400) {
-					seed++
-					o := FromSeed(seed)
-					o.Policy.Direction, o.Policy.OnDelete = direction, onDelete
-					o.Policy.Desired, o.Policy.Reported = shadowsync.Winner(winners%3), shadowsync.Winner(winners/3)
-					if direction != shadowsync.Both {
-						o.Unique, o.Gateways, o.Resets = false, 1, false
-					}
-					if r := Run(o); len(r.Violations) > 0 {
-						report(t, r)
-						return
-					}
-				}
-			}
+	const policies = 3 * 9 * 2
+	run := func(n uint64) Result {
+		o := FromSeed(1<<32 + n)
+		which := int(n % policies)
+		o.Policy.Direction, o.Policy.OnDelete = shadowsync.Direction(which/18), shadowsync.OnDelete(which/9%2)
+		o.Policy.Desired, o.Policy.Reported = shadowsync.Winner(which%3), shadowsync.Winner(which%9/3)
+		if o.Policy.Direction != shadowsync.Both {
+			o.Unique, o.Gateways, o.Resets = false, 1, false
 		}
+		return Run(o)
 	}
+	each(policies*seeds(20, 400), run, func(r Result) bool {
+		if len(r.Violations) > 0 {
+			report(t, r)
+		}
+		return !t.Failed()
+	})
 }
 
 // TestSim_EveryMutantIsCaught breaks merge, base, push record, tombstone, echo
@@ -210,6 +244,7 @@ func TestSim_EveryMutantIsCaught(t *testing.T) {
 		{"local requests wait for upstream", LocalWaits, "I7"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			runs, found := firstCaught(c.m, c.checker)
 			t.Logf("%s after %d runs: %v", c.checker, runs, found)
 			if found[c.checker] == 0 {

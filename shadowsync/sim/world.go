@@ -73,6 +73,10 @@ type Result struct {
 
 const lastEvents = 50
 
+// eventsMax is how many events may follow before the world counts as restless:
+// a hundred times those of an ordinary run.
+const eventsMax = 20_000
+
 // World is one run.
 type World struct {
 	o      Options
@@ -164,7 +168,7 @@ func (w *World) chance(percent int) bool {
 // drain lets everything happen up to the time, or until nothing is left when
 // it is zero. A run that does not end is a violation.
 func (w *World) drain(until time.Duration) {
-	limit := w.result.Events + 200_000
+	limit := w.result.Events + eventsMax
 	for w.queue.Len() > 0 && (until == 0 || w.queue[0].at <= until) {
 		e := heap.Pop(&w.queue).(event)
 		w.now = e.at
