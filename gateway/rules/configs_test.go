@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,8 +60,8 @@ func TestExamples_EveryRuleDoesWhatItSays(t *testing.T) {
 			[]string{`{"t":20}`, `{"t":20.5}`, `{"t":20.6}`}},
 		{"door_open", "alarm/door/front", []step{{topic: "doors/front", payload: `{"open":true}`}, wait(4 * time.Minute), {topic: "doors/front", payload: `{"open":false}`},
 			wait(5 * time.Minute), {topic: "doors/front", payload: `{"open":true}`}, wait(6 * time.Minute)}, []string{`{"door":"front"}`}},
-		{"calm_alarm", "alarm/hot/m", []step{{topic: "machines/m", payload: `{"t":60}`}, {topic: "machines/m", payload: `{"t":61}`}, wait(10 * time.Minute),
-			{topic: "machines/m", payload: `{"t":40}`}, {topic: "machines/m", payload: `{"t":62}`}}, []string{`{"t":60}`, `{"t":62}`}},
+		{"calm_alarm", "alarm/hot/m", []step{{topic: "a/m", payload: `{"t":60}`}, {topic: "a/m", payload: `{"t":61}`}, wait(10 * time.Minute),
+			{topic: "a/m", payload: `{"t":40}`}, {topic: "a/m", payload: `{"t":62}`}}, []string{`{"t":60}`, `{"t":62}`}},
 		{"setpoint", "alarm/setpoint/pump", []step{room(29), room(31)}, []string{`{"t":31}`}},
 		{"morning", "report/morning", []step{wait(8 * time.Hour)}, []string{`{"pump":{"desired":{"max":30}},"ts":946710000000}`}},
 		{"own_clock", "minute/clocked/c", []step{clocked(10, 0), clocked(20, 30_000), clocked(30, 69_999), clocked(1, 70_000)},
@@ -90,5 +91,30 @@ func TestExamples_EveryRuleDoesWhatItSays(t *testing.T) {
 		if !seen[r.Name] {
 			t.Errorf("rule %s of configs/rules.yaml is not tried", r.Name)
 		}
+	}
+}
+
+// What rules.md section 11 prints, a user finds word for word in the example.
+func TestExamples_TheStatementsAreThoseOfTheSpecification(t *testing.T) {
+	specified := map[string]string{
+		"thermostat": `SET @heat = latch(t < 19, t > 21) SELECT CASE @heat WHEN true THEN 'on' ELSE 'off' END AS heater
+			FROM 'room/+/temp' WHERE changed(@heat) GROUP BY topic(2)`,
+		"silence": `SELECT topic(2) AS sensor, last(t) AS t, 'silent' AS alarm FROM 'sensors/+/temp' GROUP BY topic(2) WINDOW SESSION(30s)`,
+		"averages": `SELECT topic(2) AS sensor, avg(t) AS t, max(t) AS hi, count(*) AS n, window_end() AS ts
+			FROM 'sensors/+/temp' GROUP BY topic(2) WINDOW TUMBLING(1m)`,
+		"on_change":  `SELECT t FROM 'sensors/+/temp' WHERE changed(t, 0.5) OR every(10m) GROUP BY topic(2)`,
+		"door_open":  `SELECT topic(2) AS door FROM 'doors/+' WHERE open = true FOR 5m GROUP BY topic(2)`,
+		"calm_alarm": `SELECT t FROM 'a/+' WHERE t > 50 AND every(10m) GROUP BY topic(2)`,
+		"setpoint":   `SELECT t FROM 'room/+/temp' WHERE t > get_thing_shadow(topic(2)).state.desired.max`,
+	}
+	words := func(sql string) string { return strings.Join(strings.Fields(sql), " ") }
+	for _, r := range exampleRules(t) {
+		want, ok := specified[r.Name]
+		if delete(specified, r.Name); ok && words(r.SQL) != words(want) {
+			t.Errorf("rule %s is %s\nwant %s", r.Name, words(r.SQL), words(want))
+		}
+	}
+	if len(specified) > 0 {
+		t.Errorf("missing: %v", specified)
 	}
 }
