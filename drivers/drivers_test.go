@@ -267,42 +267,17 @@ func TestCauseOf_EveryErrorHasItsCause(t *testing.T) {
 	}
 }
 
-// oneBus knows one bus and one chip.
-type oneBus struct {
-	Lines
-	name string
-}
-
-func (o oneBus) Bus(name string) (Bus, error) {
-	if name != o.name {
-		return nil, ErrNoBus
+func TestSplitPort_TakesTheNameOfAPortApart(t *testing.T) {
+	for name, want := range map[string]string{
+		"main/0x70/3": "main 112 3", "main/0x70/3/0x71/0": "main/0x70/3 113 0", "a/112/7": "a 112 7",
+		"main": "", "main/3": "", "main/0x70/8": "", "main/0x80/1": "", "/0x70/1": "", "main/x/1": "", "": "",
+	} {
+		bus, addr, port, ok := SplitPort(name)
+		if got := fmt.Sprint(bus, " ", addr, " ", port); ok != (want != "") || ok && got != want {
+			t.Errorf("%q: got %q %v, want %q", name, got, ok, want)
+		}
 	}
-	return &script{}, nil
-}
-func (o oneBus) Simulated(pin PinConfig) bool { return pin.Chip == o.name }
-func (o oneBus) Input(pin PinConfig, _ Pull, _ Edges) (InputLine, error) {
-	if pin.Chip != o.name {
-		return nil, ErrNoBus
-	}
-	return nil, ErrPermission
-}
-func (o oneBus) Output(pin PinConfig, _ Level) (OutputLine, error) { return nil, ErrNoBus }
-
-func TestJoin_TheFirstThatKnowsServes(t *testing.T) {
-	j := Join(oneBus{name: "a"}, oneBus{name: "b"})
-	if _, err := j.Bus("b"); err != nil {
-		t.Error(err)
-	}
-	if _, err := j.Bus("c"); !errors.Is(err, ErrNoBus) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := j.Input(PinConfig{Chip: "b"}, "", BothEdges); !errors.Is(err, ErrPermission) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := j.Output(PinConfig{Chip: "b"}, Low); !errors.Is(err, ErrNoBus) {
-		t.Errorf("got %v", err)
-	}
-	if !j.Simulated(PinConfig{Chip: "a"}) || j.Simulated(PinConfig{Chip: "c"}) {
-		t.Error("Simulated asks all")
+	if got := RootBus("main/0x70/3/0x71/0"); got != "main" {
+		t.Errorf("root: %q", got)
 	}
 }

@@ -42,8 +42,9 @@ type Handle struct {
 	mu sync.Mutex
 	// ctx is kept only for the length of one Do: periph's interfaces have no
 	// place for it.
-	ctx context.Context
-	err error // the first failed transaction of this Do
+	ctx   context.Context
+	lease Lease
+	err   error // the first failed transaction of this Do
 }
 
 var _ i2c.Bus = (*Handle)(nil)
@@ -65,12 +66,14 @@ func (h *Handle) SetSpeed(physic.Frequency) error {
 // Conn is the handle as a connection to its one chip.
 func (h *Handle) Conn() conn.Conn { return &i2c.Dev{Bus: h, Addr: h.addr} }
 
-// Do runs f, a sequence of transactions, under ctx. When f fails because a
-// transaction did, the error wraps that of the bus, which periph's drivers
-// lose on the way (they format with %v).
+// Do runs f, a sequence of transactions, under ctx and one lease of the bus.
+// When f fails because a transaction did, the error wraps that of the bus,
+// which periph's drivers lose on the way (they format with %v).
 func (h *Handle) Do(ctx context.Context, f func() error) error {
+	lease := leaseOf(h.bus)
+	defer lease.End()
 	h.mu.Lock()
-	h.ctx, h.err = ctx, nil
+	h.ctx, h.lease, h.err = ctx, lease, nil
 	h.mu.Unlock()
 	err := f()
 	h.mu.Lock()
@@ -94,18 +97,37 @@ type txError struct {
 func (e *txError) Error() string { return e.text }
 func (e *txError) Unwrap() error { return e.cause }
 
+// Rest waits for d and lets others have the bus meanwhile: for conversions. It
+// ends early, with ErrTimeout, when the context of Do does.
+func (h *Handle) Rest(d time.Duration) error {
+	ctx, lease := h.turn()
+	if ctx == nil {
+		return fmt.Errorf("%s: rest outside of a read", h)
+	}
+	lease.Rest()
+	sleep(ctx, d)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", h, ErrTimeout)
+	}
+	return nil
+}
+
+func (h *Handle) turn() (context.Context, Lease) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ctx, h.lease
+}
+
 // Tx makes one transaction, with the retries that its kind of failure allows.
 func (h *Handle) Tx(addr uint16, w, r []byte) error {
 	if addr != h.addr {
 		return fmt.Errorf("%s: address 0x%02x is not this handle's", h, addr)
 	}
-	h.mu.Lock()
-	ctx := h.ctx
-	h.mu.Unlock()
+	ctx, lease := h.turn()
 	if ctx == nil {
 		return fmt.Errorf("%s: transaction outside of a read", h)
 	}
-	err := h.attempt(ctx, w, r)
+	err := h.attempt(ctx, lease, w, r)
 	if err == nil {
 		return nil
 	}
@@ -117,12 +139,12 @@ func (h *Handle) Tx(addr uint16, w, r []byte) error {
 	return err
 }
 
-func (h *Handle) attempt(ctx context.Context, w, r []byte) error {
+func (h *Handle) attempt(ctx context.Context, lease Lease, w, r []byte) error {
 	for try := 0; ; try++ {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w", h, ErrTimeout)
 		}
-		err := h.bus.Tx(ctx, h.addr, w, r)
+		err := lease.Tx(ctx, h.addr, w, r)
 		if err == nil {
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidehold/tidehold/drivers"
 	"github.com/tidehold/tidehold/drivers/bus"
+	"github.com/tidehold/tidehold/drivers/bus/shared"
 	"github.com/tidehold/tidehold/drivers/input"
 	"github.com/tidehold/tidehold/drivers/output"
 	"github.com/tidehold/tidehold/drivers/sampler"
@@ -61,23 +62,21 @@ func (g *Gateway) newHardware(h *house, mem drivers.Memory) (*hardware, error) {
 	return w, nil
 }
 
-// buses joins the simulated buses and the host's.
+// buses opens the simulated buses and the host's.
 func (g *Gateway) buses(world *sim.World) (drivers.Buses, error) {
-	var realOnes []drivers.BusConfig
 	for _, b := range g.cfg.Buses {
 		if b.Type != simBus {
-			realOnes = append(realOnes, b)
 			continue
 		}
 		if _, err := world.AddBus(b); err != nil {
 			return nil, err
 		}
 	}
-	host, err := bus.Open(realOnes, g.log)
+	host, err := bus.Open(g.cfg.Buses, bus.Options{World: world, Figures: shared.NewFigures(g.metrics), Log: g.log})
 	if err != nil {
 		return nil, fmt.Errorf("buses: %w", err)
 	}
-	return drivers.Join(world, host), nil
+	return host, nil
 }
 
 // simulate puts the parts that sit on simulated buses into the world.
@@ -109,7 +108,7 @@ func (g *Gateway) simulate(world *sim.World) error {
 // simulated reports whether a bus of the configuration lies in memory.
 func (g *Gateway) simulated(name string) bool {
 	for _, b := range g.cfg.Buses {
-		if b.Name == name {
+		if b.Name == drivers.RootBus(name) {
 			return b.Type == simBus
 		}
 	}
@@ -189,7 +188,7 @@ func (s shadowWriter) Update(ctx context.Context, key iot.ShadowKey, payload []b
 // without running the gateway: what `ExecStopPost` calls after a crash
 // (drivers.md section 6). Simulated lines have no outside and are left out.
 func (g *Gateway) SafeOutputs() error {
-	host, err := bus.Open(nil, g.log)
+	host, err := bus.Open(nil, bus.Options{Log: g.log})
 	if err != nil {
 		return fmt.Errorf("outputs --safe: %w", err)
 	}

@@ -44,7 +44,7 @@ var doors = map[string][]string{
 // pure rooms decide: no network, no files, no lock, no clock, no goroutine.
 var pure = []string{
 	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
-	"gateway/shadow/doc", "gateway/sigv4", "gateway/ban", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "shadowsync/pace",
+	"gateway/shadow/doc", "gateway/sigv4", "gateway/ban", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "drivers/bus/verdict", "shadowsync/pace",
 }
 
 // impure is what a pure room may not import from the standard library.
@@ -88,6 +88,8 @@ var arrows = map[string][]string{
 	"gateway/console":            {},
 	"drivers":                    {"gateway/iot"},
 	"drivers/bus":                {"drivers", "drivers/bus/"},
+	"drivers/bus/shared":         {"drivers", "drivers/bus/verdict", "gateway/metrics"},
+	"drivers/bus/verdict":        {},
 	"drivers/sim":                {"drivers"},
 	"drivers/filter":             {},
 	"drivers/sampler":            {"drivers", "drivers/filter", "gateway/clock", "gateway/metrics"},

@@ -139,7 +139,7 @@ func TestOpen_NamesTheCause(t *testing.T) {
 		for _, c := range []struct {
 			fault string
 			want  error
-		}{{"nack", drivers.ErrNACK}, {"stuck", drivers.ErrBusStuck}, {"wrong-id", drivers.ErrWrongChip}, {"flip", drivers.ErrWrongChip}} {
+		}{{"nack", drivers.ErrNACK}, {"stuck", drivers.ErrTimeout}, {"wrong-id", drivers.ErrWrongChip}, {"flip", drivers.ErrWrongChip}} {
 			w, h := board(t, nil)
 			if err := w.Fault("climate", c.fault, ""); err != nil {
 				t.Fatal(err)

@@ -1,4 +1,5 @@
-// Package bus opens real hardware: I2C buses and GPIO lines of the host.
+// Package bus opens the buses and lines of a configuration: I2C buses and GPIO
+// lines of the host, and those of a simulated world.
 //
 // Open touches nothing. A bus is opened by its first transaction, found by
 // number, sysfs path or adapter name, closed at once when its adapter is gone
@@ -6,14 +7,13 @@
 // at most once per reopenWait. So absent hardware is an error of each
 // transaction, which says what to do, and never the end of the program.
 //
-// Transactions of one bus come one after the other. One that has begun ends
-// within the bus's `timeout`, which is the kernel's; a context ends the waiting
-// before it.
+// Every bus, simulated or not, is shared by drivers/bus/shared: turns, leases,
+// what a dead chip may cost, and the freeing of a stuck bus are the same for
+// both. `NAME/0x70/3` is the bus behind port 3 of a PCA9548 at 0x70 of bus NAME.
 //
 // Buses go through drivers/bus/i2cdev and lines through drivers/bus/gpiochip:
 // periph's backends lose the kernel's errors, have no time-out, and its GPIO
-// lines are not safe for outputs (hardware-facts section 4). SPI and 1-Wire
-// buses have no backend yet and say so.
+// lines are not safe for outputs (hardware-facts section 4).
 package bus
 
 import (
@@ -23,66 +23,124 @@ import (
 
 	"github.com/tidehold/tidehold/drivers"
 	"github.com/tidehold/tidehold/drivers/bus/gpiochip"
+	"github.com/tidehold/tidehold/drivers/bus/shared"
 )
 
-// Host is the hardware of this machine, as far as it is configured. Safe for
-// several goroutines.
+// Options are what Open needs beside the configured buses.
+type Options struct {
+	// World holds the simulated buses and lines; nil when there are none.
+	World drivers.Buses
+	// Figures are the metrics of buses; nil: nobody looks.
+	Figures *shared.Figures
+	Log     *slog.Logger
+
+	sys, dev string // /sys and /dev, other folders in tests
+}
+
+// Host is the hardware of this machine and of its simulated world, as far as
+// it is configured. Safe for several goroutines.
 type Host struct {
-	dev   string // /dev, another folder in tests
-	buses map[string]drivers.Bus
-	order []string
-	log   *slog.Logger
+	o     Options
+	buses map[string]*shared.Bus
+	real  []*i2cBus
+	other []unserved
 }
 
 var _ drivers.Buses = (*Host)(nil)
 
 // Open knows the configured buses from now on. It touches no hardware; its
 // error is a fault of the configuration.
-func Open(buses []drivers.BusConfig, log *slog.Logger) (*Host, error) {
-	return open(buses, "/sys", "/dev", log)
-}
-
-func open(buses []drivers.BusConfig, sys, dev string, log *slog.Logger) (*Host, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+func Open(buses []drivers.BusConfig, o Options) (*Host, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Host{dev: dev, buses: map[string]drivers.Bus{}, log: log}
+	if o.sys == "" {
+		o.sys, o.dev = "/sys", "/dev"
+	}
+	h := &Host{o: o, buses: map[string]*shared.Bus{}}
 	for _, c := range buses {
 		if h.buses[c.Name] != nil {
 			return nil, fmt.Errorf("bus %s: configured twice", c.Name)
 		}
-		switch c.Type {
-		case "i2c":
-			b, err := newI2C(c, sys, dev, log)
-			if err != nil {
-				return nil, fmt.Errorf("bus %s: %w", c.Name, err)
-			}
-			h.buses[c.Name] = b
-		case "spi", "onewire":
-			h.buses[c.Name] = unserved{c}
-		default:
-			return nil, fmt.Errorf("bus %s: type %q is not i2c, spi or onewire", c.Name, c.Type)
+		a, err := h.adapter(c)
+		if err != nil {
+			return nil, fmt.Errorf("bus %s: %w", c.Name, err)
 		}
-		h.order = append(h.order, c.Name)
+		h.buses[c.Name] = shared.New(a, shared.Options{Name: c.Name, Simulated: c.Type == "sim", Figures: o.Figures, Log: o.Log})
 	}
 	return h, nil
 }
 
-// Bus finds a configured bus; whether its hardware is there shows when it is
-// used.
+// adapter gives the way to the wires of one configured bus.
+func (h *Host) adapter(c drivers.BusConfig) (shared.Adapter, error) {
+	switch c.Type {
+	case "i2c":
+		b, err := newI2C(c, h.o.sys, h.o.dev, h.o.Log)
+		if err == nil {
+			h.real = append(h.real, b)
+		}
+		return b, err
+	case "spi", "onewire":
+		u := unserved{c}
+		h.other = append(h.other, u)
+		return u, nil
+	case "sim":
+		return h.simulated(c.Name)
+	}
+	return nil, fmt.Errorf("type %q is not i2c, spi, onewire or sim", c.Type)
+}
+
+func (h *Host) simulated(name string) (shared.Adapter, error) {
+	if h.o.World == nil {
+		return nil, drivers.ErrNoBus
+	}
+	b, err := h.o.World.Bus(name)
+	if err != nil {
+		return nil, err
+	}
+	a, ok := b.(shared.Adapter)
+	if !ok {
+		return nil, errors.New("the simulated bus cannot be freed")
+	}
+	return a, nil
+}
+
+// Bus finds a configured bus, or the port of a multiplexer on one; whether its
+// hardware is there shows when it is used.
 func (h *Host) Bus(name string) (drivers.Bus, error) {
+	b, err := h.find(name)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (h *Host) find(name string) (*shared.Bus, error) {
 	if b := h.buses[name]; b != nil {
 		return b, nil
 	}
-	return nil, fmt.Errorf("bus %q: %w", name, drivers.ErrNoBus)
+	parent, addr, port, ok := drivers.SplitPort(name)
+	if !ok {
+		return nil, fmt.Errorf("bus %q: %w", name, drivers.ErrNoBus)
+	}
+	b, err := h.find(parent)
+	if err != nil {
+		return nil, err
+	}
+	return b.Port(addr, port)
 }
 
-// Simulated is false: this is the host.
-func (h *Host) Simulated(drivers.PinConfig) bool { return false }
+// Simulated reports that a pin lies in the simulated world.
+func (h *Host) Simulated(pin drivers.PinConfig) bool {
+	return h.o.World != nil && h.o.World.Simulated(pin)
+}
 
 // Input requests a line as input.
 func (h *Host) Input(pin drivers.PinConfig, pull drivers.Pull, edges drivers.Edges) (drivers.InputLine, error) {
-	l, err := gpiochip.Input(h.dev, pin, pull, edges)
+	if h.Simulated(pin) {
+		return h.o.World.Input(pin, pull, edges)
+	}
+	l, err := gpiochip.Input(h.o.dev, pin, pull, edges)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +149,10 @@ func (h *Host) Input(pin drivers.PinConfig, pull drivers.Pull, edges drivers.Edg
 
 // Output requests a line as output, with its level in the request.
 func (h *Host) Output(pin drivers.PinConfig, initial drivers.Level) (drivers.OutputLine, error) {
-	l, err := gpiochip.Output(h.dev, pin, initial)
+	if h.Simulated(pin) {
+		return h.o.World.Output(pin, initial)
+	}
+	l, err := gpiochip.Output(h.o.dev, pin, initial)
 	if err != nil {
 		return nil, err
 	}
@@ -108,28 +169,26 @@ type Finding struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// Report looks for every configured bus and lists the host's GPIO chips. It
-// opens device nodes for a moment and talks to no chip.
+// Report looks for every configured bus of the host and lists its GPIO chips.
+// It opens device nodes for a moment and talks to no chip.
 func (h *Host) Report() []Finding {
 	var out []Finding
-	for _, name := range h.order {
-		f := Finding{Kind: "bus", Name: name}
-		switch b := h.buses[name].(type) {
-		case *i2cBus:
-			a, err := b.locate()
-			if err == nil {
-				err = b.permitted(a)
-			}
-			f.Detail = a.String()
-			if err != nil {
-				f.Detail, f.Error = "", err.Error()
-			}
-		case unserved:
-			f.Error = b.refusal().Error()
+	for _, b := range h.real {
+		f := Finding{Kind: "bus", Name: b.cfg.Name}
+		a, err := b.locate()
+		if err == nil {
+			err = b.permitted(a)
+		}
+		f.Detail = a.String()
+		if err != nil {
+			f.Detail, f.Error = "", err.Error()
 		}
 		out = append(out, f)
 	}
-	chips, err := gpiochip.Chips(h.dev)
+	for _, u := range h.other {
+		out = append(out, Finding{Kind: "bus", Name: u.cfg.Name, Error: u.refusal().Error()})
+	}
+	chips, err := gpiochip.Chips(h.o.dev)
 	for _, c := range chips {
 		out = append(out, Finding{Kind: "gpiochip", Name: c.Label, Detail: fmt.Sprintf("%s, %d lines", c.Path, c.Lines)})
 	}

@@ -24,6 +24,7 @@ type board struct {
 	closed   int
 	dials    int
 	block    chan struct{}
+	adapter  *i2cBus // of the bus opened last
 }
 
 func newBoard(t *testing.T) *board {
@@ -57,11 +58,18 @@ func (b *board) unplug(n int) {
 
 func (b *board) open(m drivers.Match) drivers.Bus {
 	b.t.Helper()
-	h, err := open([]drivers.BusConfig{{Name: "main", Type: "i2c", Match: m}}, b.sys, b.dev, nil)
+	return b.openWith(drivers.BusConfig{Match: m})
+}
+
+func (b *board) openWith(c drivers.BusConfig) drivers.Bus {
+	b.t.Helper()
+	c.Name, c.Type = "main", "i2c"
+	h, err := Open([]drivers.BusConfig{c}, Options{sys: b.sys, dev: b.dev})
 	b.must(err)
 	bus, err := h.Bus("main")
 	b.must(err)
-	bus.(*i2cBus).dial = func(int) (conn, error) {
+	b.adapter = h.real[0]
+	b.adapter.dial = func(int) (conn, error) {
 		b.dials++
 		return &plugged{b}, nil
 	}
@@ -93,8 +101,8 @@ func TestTx_FindsTheAdapterByNumberNameAndPath(t *testing.T) {
 	b.plug(7, "i2c-tiny-usb at bus 001 device 004", "pci/usb1/1-1")
 	for _, m := range []drivers.Match{number(7), {Adapter: "i2c-tiny-usb*"}, {Path: filepath.Join(b.sys, "devices/pci/usb1/1-1")}, {Path: "devices/pci/usb1"}} {
 		bus := b.open(m)
-		if err := tx(bus); err != nil || bus.(*i2cBus).number != 7 {
-			t.Errorf("%+v: adapter %d, %v", m, bus.(*i2cBus).number, err)
+		if err := tx(bus); err != nil || b.adapter.number != 7 {
+			t.Errorf("%+v: adapter %d, %v", m, b.adapter.number, err)
 		}
 	}
 	if err := tx(b.open(number(3))); !errors.Is(err, drivers.ErrUnplugged) || !strings.Contains(err.Error(), "i2c-7") {
@@ -118,7 +126,7 @@ func TestTx_GivesTheKernelsErrorsTheirCause(t *testing.T) {
 			t.Errorf("%v: got %v, want %v", errno, err, want)
 		}
 		time.Sleep(time.Millisecond)
-		bus.(*i2cBus).lastErr = nil // no pause before the next open
+		b.adapter.lastErr = nil // no pause before the next open
 	}
 }
 
@@ -143,8 +151,8 @@ func TestTx_AReplugedAdapterIsClosedAndFoundAgain(t *testing.T) {
 		b.answer = nil
 		b.plug(4, "i2c-tiny-usb", "usb2")
 		time.Sleep(reopenWait)
-		if err := tx(bus); err != nil || bus.(*i2cBus).number != 4 {
-			t.Errorf("after the return: adapter %d, %v", bus.(*i2cBus).number, err)
+		if err := tx(bus); err != nil || b.adapter.number != 4 {
+			t.Errorf("after the return: adapter %d, %v", b.adapter.number, err)
 		}
 		if b.dials != 2 {
 			t.Errorf("%d opens, want 2", b.dials)
@@ -197,7 +205,7 @@ func TestOpen_FaultsOfTheConfigurationAreErrors(t *testing.T) {
 		"same name": {{Name: "a", Type: "spi"}, {Name: "a", Type: "spi"}},
 		"pattern":   {{Name: "a", Type: "i2c", Match: drivers.Match{Adapter: "["}}},
 	} {
-		if _, err := Open(c, nil); err == nil {
+		if _, err := Open(c, Options{}); err == nil {
 			t.Errorf("%s: want an error", what)
 		}
 	}
@@ -207,9 +215,9 @@ func TestReport_SaysWhatIsThereAndWhatIsNot(t *testing.T) {
 	b := newBoard(t)
 	b.plug(1, "bcm2835", "soc")
 	one, nine := 1, 9
-	h, err := open([]drivers.BusConfig{
+	h, err := Open([]drivers.BusConfig{
 		{Name: "main", Type: "i2c", Match: drivers.Match{Number: &one}},
-		{Name: "gone", Type: "i2c", Match: drivers.Match{Number: &nine}}, {Name: "adc", Type: "spi"}}, b.sys, b.dev, nil)
+		{Name: "gone", Type: "i2c", Match: drivers.Match{Number: &nine}}, {Name: "adc", Type: "spi"}}, Options{sys: b.sys, dev: b.dev})
 	b.must(err)
 	got := h.Report()
 	if len(got) != 3 || got[0].Detail != "i2c-1, bcm2835" || got[0].Error != "" || got[1].Error == "" || got[2].Error == "" {

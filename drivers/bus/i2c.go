@@ -17,6 +17,7 @@ import (
 
 	"github.com/tidehold/tidehold/drivers"
 	"github.com/tidehold/tidehold/drivers/bus/i2cdev"
+	"github.com/tidehold/tidehold/drivers/bus/shared"
 )
 
 // reopenWait is the least time between two looks for an absent adapter.
@@ -54,25 +55,36 @@ type conn interface {
 // names nothing.
 const timeoutDefault = 200 * time.Millisecond
 
-// i2cBus is one configured I2C bus.
+// claimFor is how long it is believed that a kernel driver has, or has not, an
+// address: people load and unload them.
+const claimFor = 10 * time.Second
+
+// i2cBus is the adapter of one configured I2C bus. It serves one goroutine at a
+// time.
 type i2cBus struct {
 	cfg      drivers.BusConfig
 	sys, dev string
 	log      *slog.Logger
-	// turn is held during a transaction; waiting for it ends with the context.
-	turn chan struct{}
-	// dial opens an adapter; i2cdev in production.
+	// dial opens an adapter, wire a line for the freeing; other ones in tests.
 	dial func(number int) (conn, error)
+	wire func(line string) (drivers.OutputLine, error)
 
-	// The rest belongs to whoever has the turn.
 	conn    conn
 	number  int
-	claimed map[uint16]error // kernel drivers found at addresses since the open
+	epoch   uint64
+	claimed map[uint16]claim // kernel drivers found at addresses since the open
 	lastTry time.Time
 	lastErr error
+	pulsed  bool // freed by pulses since the last answer
 }
 
-var _ drivers.Bus = (*i2cBus)(nil)
+// claim is what was found at an address.
+type claim struct {
+	err error
+	at  time.Time
+}
+
+var _ shared.Adapter = (*i2cBus)(nil)
 
 func newI2C(c drivers.BusConfig, sys, dev string, log *slog.Logger) (*i2cBus, error) {
 	given := 0
@@ -90,28 +102,17 @@ func newI2C(c drivers.BusConfig, sys, dev string, log *slog.Logger) (*i2cBus, er
 	if c.Timeout <= 0 {
 		c.Timeout = timeoutDefault
 	}
-	b := &i2cBus{cfg: c, sys: sys, dev: dev, log: log, turn: make(chan struct{}, 1)}
+	b := &i2cBus{cfg: c, sys: sys, dev: dev, log: log, wire: openDrain(dev)}
 	b.dial = func(number int) (conn, error) { return i2cdev.Open(b.node(number), c.Timeout) }
 	return b, nil
 }
 
-// Name is the bus's configured name.
-func (b *i2cBus) Name() string { return b.cfg.Name }
+// Epoch counts the openings of the adapter.
+func (b *i2cBus) Epoch() uint64 { return b.epoch }
 
-// Simulated is false.
-func (b *i2cBus) Simulated() bool { return false }
-
-// Tx makes one transaction, opening the bus when needed.
-func (b *i2cBus) Tx(ctx context.Context, addr uint16, w, r []byte) error {
-	select {
-	case b.turn <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("bus %s: wait for the transaction before: %w", b.cfg.Name, drivers.ErrTimeout)
-	}
-	defer func() { <-b.turn }()
-	if ctx.Err() != nil {
-		return fmt.Errorf("bus %s: %w", b.cfg.Name, drivers.ErrTimeout)
-	}
+// Tx makes one transaction, opening the adapter when needed. It ends within
+// the bus's `timeout`, whatever the context says.
+func (b *i2cBus) Tx(_ context.Context, addr uint16, w, r []byte) error {
 	if err := b.ensure(); err != nil {
 		return err
 	}
@@ -121,6 +122,7 @@ func (b *i2cBus) Tx(ctx context.Context, addr uint16, w, r []byte) error {
 	if err := b.conn.Tx(addr, w, r); err != nil {
 		return b.failed(err)
 	}
+	b.pulsed = false
 	return nil
 }
 
@@ -149,7 +151,8 @@ func (b *i2cBus) connect() error {
 	if err != nil {
 		return fmt.Errorf("bus %s: open %s: %w", b.cfg.Name, a, causeOf(err))
 	}
-	b.conn, b.number, b.claimed = conn, a.number, map[uint16]error{}
+	b.conn, b.number, b.claimed = conn, a.number, map[uint16]claim{}
+	b.epoch++
 	b.log.Info("bus opened", "part", b.cfg.Name, "channel", a.String())
 	return nil
 }
@@ -161,18 +164,25 @@ func (b *i2cBus) failed(err error) error {
 		cause = fmt.Errorf("adapter removed: %w", drivers.ErrUnplugged)
 	}
 	if errors.Is(cause, drivers.ErrUnplugged) {
-		_ = b.conn.Close() // the device behind it is gone
-		b.conn = nil
+		b.letGo()
 		b.log.Warn("bus lost", "part", b.cfg.Name, "err", err)
 	}
 	return cause
 }
 
+// letGo closes the adapter: one that is gone leaves the kernel only then.
+func (b *i2cBus) letGo() {
+	if b.conn != nil {
+		_ = b.conn.Close() // nothing was written that could be lost
+		b.conn = nil
+	}
+}
+
 // bound refuses an address that a kernel driver has: I2C_RDWR does not, and the
 // two would talk across each other.
 func (b *i2cBus) bound(addr uint16) error {
-	if err, known := b.claimed[addr]; known {
-		return err
+	if c, known := b.claimed[addr]; known && time.Since(c.at) < claimFor {
+		return c.err
 	}
 	link := filepath.Join(b.sys, "bus/i2c/devices", fmt.Sprintf("%d-%04x", b.number, addr), "driver")
 	var err error
@@ -180,7 +190,7 @@ func (b *i2cBus) bound(addr uint16) error {
 		err = fmt.Errorf("bus %s: address 0x%02x belongs to the kernel driver %q; unbind it or remove its overlay: %w",
 			b.cfg.Name, addr, filepath.Base(target), drivers.ErrNotClaimed)
 	}
-	b.claimed[addr] = err
+	b.claimed[addr] = claim{err, time.Now()}
 	return err
 }
 
@@ -287,11 +297,11 @@ func (u unserved) refusal() error {
 	return fmt.Errorf("bus %s: there is no backend for %s in this version; use an I2C part", u.cfg.Name, u.cfg.Type)
 }
 
-// Name is the bus's configured name.
-func (u unserved) Name() string { return u.cfg.Name }
-
-// Simulated is false.
-func (u unserved) Simulated() bool { return false }
-
 // Tx refuses.
 func (u unserved) Tx(context.Context, uint16, []byte, []byte) error { return u.refusal() }
+
+// Free refuses.
+func (u unserved) Free(context.Context) (string, error) { return "", u.refusal() }
+
+// Epoch is 0: it is never opened.
+func (u unserved) Epoch() uint64 { return 0 }

@@ -27,7 +27,7 @@ type FaultKind string
 const (
 	NoFault   FaultKind = "none"
 	NACK      FaultKind = "nack"       // the address does not answer
-	Stuck     FaultKind = "stuck"      // a line is held
+	Stuck     FaultKind = "stuck"      // holds its line: a chip costs the time-out, a bus is held until it is freed
 	Flip      FaultKind = "flip"       // a wrong bit in the first byte read
 	Slow      FaultKind = "slow"       // the answer is late
 	PowerLoss FaultKind = "power-loss" // once: registers back to reset
@@ -64,6 +64,9 @@ type Bus struct {
 	lines     map[string]*Line
 	unplugged bool
 	count     int
+	epoch     uint64
+	held      int // clock pulses until a chip lets the data line go; 0: nobody holds it
+	pulses    bool
 }
 
 // NewBus makes an empty bus.
@@ -125,6 +128,9 @@ func (b *Bus) SetFault(addr uint16, f Fault) error {
 // SetUnplugged takes the whole adapter away, or puts it back.
 func (b *Bus) SetUnplugged(gone bool) {
 	b.mu.Lock()
+	if b.unplugged && !gone {
+		b.epoch++
+	}
 	b.unplugged = gone
 	slots := make([]*slot, 0, len(b.slots))
 	for _, s := range b.slots {
@@ -137,6 +143,43 @@ func (b *Bus) SetUnplugged(gone bool) {
 		}
 	}
 }
+
+// Hold lets a chip hold the data line, as one that lost its master in the
+// middle of a byte does: nobody can be heard until the clock was pulsed so many
+// times. 0 lets go. withPulses says whether the board can pulse the clock.
+func (b *Bus) Hold(pulses int, withPulses bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held, b.pulses = pulses, withPulses
+}
+
+// pulsesMax are the clock pulses of one try to free a bus: a byte and its
+// acknowledgement.
+const pulsesMax = 9
+
+// Free pulses the clock, up to nine times, as the I2C specification says
+// (UM10204, 3.1.16).
+func (b *Bus) Free(context.Context) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.pulses {
+		return "", fmt.Errorf("bus %s: no lines for recovery: %w", b.name, drivers.ErrNotClaimed)
+	}
+	n := min(b.held, pulsesMax)
+	b.held -= n
+	return fmt.Sprintf("%d pulses", n), nil
+}
+
+// Epoch counts how often the adapter was plugged in.
+func (b *Bus) Epoch() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.epoch
+}
+
+// silence is the time-out of the simulated adapter: what a held clock or data
+// line costs.
+const silence = 200 * time.Millisecond
 
 // Tx serves one transaction.
 func (b *Bus) Tx(ctx context.Context, addr uint16, w, r []byte) error {
@@ -164,6 +207,9 @@ func (b *Bus) enter(addr uint16) (*slot, Fault, error) {
 	if b.unplugged {
 		return nil, Fault{}, fmt.Errorf("adapter: %w", drivers.ErrUnplugged)
 	}
+	if b.held > 0 {
+		return nil, Fault{Kind: Stuck}, nil
+	}
 	s := b.slots[addr]
 	if s == nil {
 		return nil, Fault{}, drivers.ErrNACK
@@ -180,17 +226,23 @@ func (f Fault) strike(ctx context.Context) error {
 	case NACK:
 		return drivers.ErrNACK
 	case Stuck:
-		return drivers.ErrBusStuck
+		_ = linger(ctx, silence) // either way nobody answered
+		return drivers.ErrTimeout
 	case Slow:
-		t := time.NewTimer(f.Delay)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return drivers.ErrTimeout
-		}
+		return linger(ctx, f.Delay)
 	}
 	return nil
+}
+
+func linger(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return drivers.ErrTimeout
+	}
 }
 
 func (b *Bus) transfer(c Chip, f Fault, w, r []byte) error {

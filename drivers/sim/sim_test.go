@@ -177,7 +177,7 @@ func TestBME280_NormalModeGoesOnAndFilters(t *testing.T) {
 func TestFaults_DoWhatTheirNameSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b := world(t, nil)
-		for fault, want := range map[string]error{"nack": drivers.ErrNACK, "stuck": drivers.ErrBusStuck, "unplug": drivers.ErrNACK} {
+		for fault, want := range map[string]error{"nack": drivers.ErrNACK, "stuck": drivers.ErrTimeout, "unplug": drivers.ErrNACK} {
 			must(t, w.Fault("climate", fault, ""))
 			if _, err := tx(b, []byte{0xd0}, 1); !errors.Is(err, want) {
 				t.Errorf("%s: %v", fault, err)

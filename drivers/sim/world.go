@@ -489,10 +489,16 @@ func (p *busPart) get(string) (map[string]any, error) {
 func (p *busPart) set(string, string) error { return fmt.Errorf("a bus has no values to set") }
 
 func (p *busPart) fault(f Fault) error {
-	if f.Kind != NoFault && f.Kind != Unplug {
-		return fmt.Errorf("fault %q is for chips; a bus knows none and unplug", f.Kind)
+	b := (*Bus)(p)
+	switch f.Kind {
+	case NoFault, Unplug:
+		b.Hold(0, false)
+		b.SetUnplugged(f.Kind == Unplug)
+	case Stuck: // n pulses free it; without n only a person does
+		b.Hold(max(f.Every, 1), f.Every > 0)
+	default:
+		return fmt.Errorf("fault %q is for chips; a bus knows none, stuck and unplug", f.Kind)
 	}
-	(*Bus)(p).SetUnplugged(f.Kind == Unplug)
 	return nil
 }
 

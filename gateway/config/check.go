@@ -148,7 +148,7 @@ func tell(m *tree.Map, problems []drivers.Problem) {
 func (l *loader) busOf(m *tree.Map, s drivers.SensorConfig) (drivers.BusConfig, bool) {
 	var names []string
 	for _, b := range l.cfg.Buses {
-		if b.Name == s.Bus {
+		if b.Name == drivers.RootBus(s.Bus) {
 			return b, true
 		}
 		names = append(names, b.Name)

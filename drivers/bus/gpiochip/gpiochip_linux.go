@@ -214,6 +214,18 @@ func Output(dir string, pin drivers.PinConfig, initial drivers.Level) (*Line, er
 	return l, nil
 }
 
+// OpenDrain requests pin below dir as output that only pulls down: high lets
+// the line go, and Read shows whether somebody else holds it.
+func OpenDrain(dir string, pin drivers.PinConfig) (*Line, error) {
+	config := outputConfig(true)
+	config.Flags |= flagOpenDrain
+	f, err := request(dir, pin, config)
+	if err != nil {
+		return nil, err
+	}
+	return &Line{pin, f}, nil
+}
+
 // control runs one ioctl on the line without giving up its non-blocking mode,
 // as File.Fd would.
 func (l *Line) control(what string, f func(fd int) error) error {

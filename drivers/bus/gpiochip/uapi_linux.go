@@ -72,6 +72,7 @@ const (
 	flagOutput       = 1 << 3
 	flagEdgeRising   = 1 << 4
 	flagEdgeFalling  = 1 << 5
+	flagOpenDrain    = 1 << 6
 	flagPullUp       = 1 << 8
 	flagPullDown     = 1 << 9
 	flagBiasDisabled = 1 << 10
