@@ -1,10 +1,11 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"github.com/tidehold/tidehold/gateway/binding"
 	"github.com/tidehold/tidehold/gateway/broker"
@@ -42,26 +43,54 @@ type house struct {
 }
 
 // Accept takes a message into the house. done is called exactly once: with nil
-// after everything durable that the message asks for is committed, otherwise
-// with the reason why it must not be acknowledged. Accept may block while the
-// store's queue is full: that is the back-pressure on this publisher. When too
-// much waits for the disk, what a client publishes with QoS 1 or 2 is refused
-// with an inbound.Full and nothing done; the broker brings it again.
+// after everything durable that the message asks for is committed or the
+// uplinks have it, otherwise with the reason why it must not be acknowledged.
+// Subscribers and rules hear it at once: how far away an uplink is, and how slow
+// the disk, delays acknowledgements and not what happens in the house. Accept may
+// block while the store's queue is full: that is the back-pressure on this
+// publisher. When too much waits for the disk, what a client publishes with QoS 1
+// or 2 is refused with an inbound.Full and nothing done; the broker brings it
+// again.
 func (h *house) Accept(m iot.Message, done func(error)) {
 	if reserved, is := topic.ParseReserved(m.Topic); is {
 		h.acceptReserved(m, reserved, done)
 		return
 	}
-	if !h.spool.Wants(m.Topic) {
+	switch {
+	case !h.spool.Wants(m.Topic):
 		h.deliver(m, done)
+	case m.Origin.Exchange != 0:
+		h.acceptExchange(m, done)
+	default:
+		h.acceptAtOnce(m, done)
+	}
+}
+
+// acceptAtOnce delivers beside the spool. A disk that fails stops
+// acknowledgements, not the broker.
+func (h *house) acceptAtOnce(m iot.Message, done func(error)) {
+	both := afterBoth(done)
+	var full error // an Append that finds no room says so before it returns
+	h.spool.Append(m, func(err error) {
+		if comesAgain(m, err) {
+			full = err
+			return
+		}
+		both(h.lasting(err))
+	})
+	if full != nil {
+		done(full)
 		return
 	}
+	h.deliver(m, both)
+}
+
+// acceptExchange delivers after the spool has the message: delivering notes that
+// the exchange was received, and after a crash between the two the publisher
+// would not bring it again.
+func (h *house) acceptExchange(m iot.Message, done func(error)) {
 	h.spool.Append(m, func(err error) {
-		if err == nil {
-			err = h.volatile
-		}
-		// Subscribers and rules are served whatever became of the disk: a full
-		// disk stops acknowledgements, not the broker.
+		err = h.lasting(err)
 		if comesAgain(m, err) {
 			done(err)
 			return
@@ -74,6 +103,9 @@ func (h *house) Accept(m iot.Message, done func(error)) {
 		h.deliver(m, done)
 	})
 }
+
+// lasting is the error of an append, or that the message log forgets.
+func (h *house) lasting(err error) error { return cmp.Or(err, h.volatile) }
 
 // comesAgain reports whether a message that was refused with err is brought
 // again by the broker, which holds its publisher back until then.
@@ -117,21 +149,12 @@ func (h *house) acceptProvisioning(m iot.Message, done func(error)) {
 	h.provision.HandleTopic(m, done)
 }
 
-// afterBoth calls done after its second call, with the first error.
+// afterBoth calls done in its second call, with the first error.
 func afterBoth(done func(error)) func(error) {
-	var mu sync.Mutex
-	var first error
-	called := false
+	var first atomic.Pointer[error]
 	return func(err error) {
-		mu.Lock()
-		if first == nil {
-			first = err
-		}
-		last := called
-		called, err = true, first
-		mu.Unlock()
-		if last {
-			done(err)
+		if !first.CompareAndSwap(nil, &err) {
+			done(cmp.Or(*first.Load(), err))
 		}
 	}
 }

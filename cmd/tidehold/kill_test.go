@@ -105,6 +105,8 @@ type arrival struct {
 	Payload []byte `json:"-"`
 }
 
+func (a arrival) key() string { return fmt.Sprintf("%s/%d", a.P, a.N) }
+
 // TestKill_EveryAcknowledgedMessageArrivesUpstream kills the gateway and the
 // upstream and cuts the link at random while three devices publish. Every
 // message that the gateway acknowledged must arrive upstream at least once; an
@@ -117,6 +119,7 @@ func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	upstream := gwtest.StartMosquitto(t)
+	seen := stand(t, upstream.Address)
 	s := newSite(t, "gw", fmt.Sprintf(`uplinks:
   - name: plant
     profile: mosquitto
@@ -126,7 +129,7 @@ func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
     telemetry:
       - {name: ids, from: "dt/inject/#", form: inject}
       - {name: all, from: "dt/#"}
-`, upstream.Address, drainRate))
+`, seen.address(), drainRate))
 	s.start()
 
 	arrivals, pings := make(chan arrival, 1<<20), make(chan string, 64)
@@ -160,7 +163,7 @@ func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
 	if _, code := verb(t, "uplink", "restore", "--socket", s.socket); code != 0 {
 		t.Error("uplink restore fails at the end")
 	}
-	settle(t, publishers, arrivals, kills)
+	settle(t, publishers, arrivals, kills, seen)
 	close(stopConsumer)
 	consumer.Wait()
 	s.stop()
@@ -270,7 +273,7 @@ func consume(t *testing.T, address string, out chan<- arrival, pings chan<- stri
 
 // settle waits until everything acknowledged has arrived and counts; the
 // reference consumer judges the ids.
-func settle(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kills int) {
+func settle(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kills int, upstream *witness) {
 	t.Helper()
 	missing := make(map[string]map[int]bool)
 	total := 0
@@ -284,7 +287,7 @@ func settle(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kill
 		select {
 		case a := <-arrivals:
 			reference.Add(a.Payload)
-			key := fmt.Sprintf("%s/%d", a.P, a.N)
+			key := a.key()
 			if seen[key] && a.P != "" {
 				doubles++
 			}
@@ -294,7 +297,8 @@ func settle(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kill
 				left--
 			}
 		case <-patience:
-			t.Fatalf("%d of %d acknowledged messages never arrived upstream (%d disturbances): %v", left, total, kills, firstFew(missing))
+			t.Fatalf("%d of %d acknowledged messages never arrived (%d disturbances), of them the upstream had acknowledged %d: %v",
+				left, total, kills, upstream.count(missing), firstFew(missing))
 		}
 	}
 	for source, v := range reference.Verdicts() {

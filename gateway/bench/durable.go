@@ -153,12 +153,19 @@ func (d *durable) Accept(m iot.Message, done func(error)) {
 		done(nil)
 		return
 	}
+	var full error // of an Append that finds no room, before it returns
 	d.spool.Append(m, func(err error) {
-		if inbound.FullIn(err) == nil {
-			d.broker.Route(m)
+		if inbound.FullIn(err) != nil {
+			full = err
+			return
 		}
 		done(err)
 	})
+	if full != nil {
+		done(full)
+		return
+	}
+	d.broker.Route(m)
 }
 
 // Publish takes the answers of the shadow service.

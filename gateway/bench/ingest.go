@@ -15,7 +15,7 @@ var commitDelays = []time.Duration{0, 8 * time.Millisecond, 20 * time.Millisecon
 // The figures of ingest beside the usual ones; latency is that of the
 // acknowledgement.
 const (
-	heard      = "rate_heard"    // rate, when one subscriber hears the messages after their commit
+	heard      = "rate_heard"    // rate, when one subscriber hears the messages too
 	ofVolatile = "of_volatile"   // rate_heard, as a share of the same load that nobody stores
 	ofUnheard  = "of_unheard"    // rate, as a share of the same load that nobody stores and nobody hears
 	ofSingle   = "of_one_commit" // rate, as a multiple of one message per commit
