@@ -296,7 +296,7 @@ func (s sender) Publish(m telemetry.Outgoing, done func(error)) {
 func (g *Gateway) telemetryConfig() telemetry.Config {
 	t := g.cfg.Telemetry
 	cfg := telemetry.Config{
-		Gateway: string(g.cfg.Gateway.ID), Profile: t.Profile, Order: t.Order, DropQoS0: !t.StoreQoS0, AllowSim: g.cfg.Gateway.AllowSimUpstream, Elide: true,
+		Gateway: string(g.cfg.Gateway.ID), Profile: t.Profile, Order: t.Order, DropQoS0: !t.StoreQoS0, AllowSim: g.cfg.Gateway.AllowSimUpstream,
 	}
 	for _, c := range t.Classes {
 		cfg.Classes = append(cfg.Classes, telemetry.Class{Name: c.Name, Match: c.Match, Class: c.Class, TTL: c.TTL})

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/gwtest"
+	"github.com/tidehold/tidehold/gateway/telemetry/desk"
 	"github.com/tidehold/tidehold/gateway/telemetry/judge"
 )
 
@@ -132,24 +134,11 @@ func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
 `, seen.address(), drainRate))
 	s.start()
 
-	arrivals, pings := make(chan arrival, 1<<20), make(chan string, 64)
-	stopConsumer := make(chan struct{})
-	var consumer sync.WaitGroup
-	subscribed := make(chan struct{})
-	consumer.Go(func() {
-		consume(t, upstream.Address, arrivals, pings, stopConsumer, sync.OnceFunc(func() { close(subscribed) }))
-	})
-	<-subscribed
+	arrivals, pings, end := startConsumer(t, upstream.Address)
+	defer end()
 	upstream.Save()
 
-	var devices sync.WaitGroup
-	stop := make(chan struct{})
-	publishers := []*publisher{}
-	for _, name := range []string{"raw1", "raw2", "inject"} {
-		p := &publisher{t: t, at: s.at(), name: name, acked: make(map[int]bool)}
-		publishers = append(publishers, p)
-		devices.Go(func() { p.run(stop) })
-	}
+	publishers, leave := startPublishers(t, s.at(), "raw1", "raw2", "inject")
 	kills := 0
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); kills++ {
 		time.Sleep(time.Duration(300+random.IntN(1200)) * time.Millisecond)
@@ -158,14 +147,11 @@ func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
 		t.Logf("disturbance %d: %s, from %s to %s", kills, what, was, positions(publishers))
 	}
 	time.Sleep(time.Second)
-	close(stop)
-	devices.Wait()
+	leave()
 	if _, code := verb(t, "uplink", "restore", "--socket", s.socket); code != 0 {
 		t.Error("uplink restore fails at the end")
 	}
 	settle(t, publishers, arrivals, kills, seen)
-	close(stopConsumer)
-	consumer.Wait()
 	s.stop()
 }
 
@@ -229,6 +215,46 @@ func caughtUp(t *testing.T, address, topic string, pings <-chan string) bool {
 	}
 }
 
+// startConsumer has a consumer listen until end is called.
+func startConsumer(t *testing.T, address string) (arrivals chan arrival, pings chan string, end func()) {
+	arrivals, pings = make(chan arrival, 1<<20), make(chan string, 64)
+	stop, subscribed := make(chan struct{}), make(chan struct{})
+	var consumer sync.WaitGroup
+	consumer.Go(func() {
+		consume(t, address, arrivals, pings, stop, sync.OnceFunc(func() { close(subscribed) }))
+	})
+	<-subscribed
+	return arrivals, pings, func() {
+		close(stop)
+		consumer.Wait()
+	}
+}
+
+// startPublishers has devices publish until end is called, and answered.
+func startPublishers(t *testing.T, at string, names ...string) (all []*publisher, end func()) {
+	var devices sync.WaitGroup
+	stop := make(chan struct{})
+	for _, name := range names {
+		p := &publisher{t: t, at: at, name: name, acked: make(map[int]bool)}
+		all = append(all, p)
+		devices.Go(func() { p.run(stop) })
+	}
+	return all, func() {
+		close(stop)
+		devices.Wait()
+	}
+}
+
+// acknowledged is how many messages of all publishers were.
+func acknowledged(publishers []*publisher) (n int) {
+	for _, p := range publishers {
+		p.mu.Lock()
+		n += len(p.acked)
+		p.mu.Unlock()
+	}
+	return n
+}
+
 // consume keeps a persistent session at the upstream and collects.
 func consume(t *testing.T, address string, out chan<- arrival, pings chan<- string, stop <-chan struct{}, subscribed func()) {
 	for {
@@ -273,7 +299,7 @@ func consume(t *testing.T, address string, out chan<- arrival, pings chan<- stri
 
 // settle waits until everything acknowledged has arrived and counts; the
 // reference consumer judges the ids.
-func settle(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kills int, upstream *witness) {
+func settle(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kills int, upstream *witness) *judge.Judge {
 	t.Helper()
 	missing := make(map[string]map[int]bool)
 	total := 0
@@ -311,6 +337,74 @@ func settle(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kill
 	if total < 1000 {
 		t.Errorf("only %d messages were acknowledged: the test proves little", total)
 	}
+	return reference
+}
+
+// TestKill_WithWritesElidedNoNumberIsMissingAndNoneComesTwice kills the gateway
+// while most messages are never written, because the upstream has them first.
+// The reference consumer accounts for every number: received, or skipped by a
+// crash and announced so.
+//
+// T-28 and T-29 with the program itself; both are in virtual time too.
+func TestKill_WithWritesElidedNoNumberIsMissingAndNoneComesTwice(t *testing.T) {
+	gwtest.Slow(t, "takes a quarter of a minute")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	upstream := gwtest.StartMosquitto(t)
+	seen := stand(t, upstream.Address)
+	s := newSite(t, "gw", fmt.Sprintf(`uplinks:
+  - name: plant
+    profile: mosquitto
+    endpoint: "tcp://%s"
+    reconnect_max: 1s
+    drain: {rate: %d, bytes: 0, inflight: 0, start_jitter: 0s}
+    telemetry: [{name: ids, from: "dt/#", form: inject}]
+`, seen.address(), drainRate))
+	s.start()
+	arrivals, _, end := startConsumer(t, upstream.Address)
+	defer end()
+	publishers, leave := startPublishers(t, s.at(), "one", "two")
+	kills, elided := gwtest.Rounds(8, 300), 0
+	for range kills {
+		before := acknowledged(publishers)
+		time.Sleep(time.Duration(300+random.IntN(900)) * time.Millisecond)
+		s.process.Kill()
+		file := ask[desk.Report](t, "spool", "verify", "--file", filepath.Join(s.dir, "state", "messages.db"), "--gateway", "gw")
+		elided += max(0, acknowledged(publishers)-before-file.Records)
+		s.start()
+	}
+	leave()
+	reference := settle(t, publishers, arrivals, kills, seen)
+	for patience := time.After(10 * time.Second); unaccounted(reference) > 0; {
+		select {
+		case a := <-arrivals:
+			reference.Add(a.Payload)
+		case <-patience:
+			t.Fatalf("not every number is accounted for: %+v", reference.Verdicts())
+		}
+	}
+	for source, v := range reference.Verdicts() {
+		if v.Skipped == 0 {
+			t.Errorf("%s: no crash skipped a number: %+v", source, v)
+		}
+	}
+	t.Logf("%d messages at least were acknowledged and never written", elided)
+	if elided == 0 {
+		t.Error("nothing was elided: the test proves nothing")
+	}
+	s.stop()
+}
+
+// unaccounted are the numbers that neither came nor are known to be skipped or
+// lost.
+func unaccounted(reference *judge.Judge) (n uint64) {
+	for _, v := range reference.Verdicts() {
+		for _, r := range v.Holes {
+			n += r.To - r.From + 1
+		}
+	}
+	return n
 }
 
 func firstFew(missing map[string]map[int]bool) (few []string) {

@@ -79,3 +79,11 @@ func absent(t testing.TB, why string) {
 	}
 	t.Skip(why)
 }
+
+// NeedRoot stops a test that only root can do, under the same rule as Need.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		absent(t, "needs root")
+	}
+}

@@ -58,7 +58,7 @@ func (p *pump) elide(c *parcel, took time.Duration) {
 	p.mu.Lock()
 	lives := p.failed == nil && c.epoch == p.epoch
 	p.mu.Unlock()
-	if p.s.cfg.Elide && lives && !c.items[0].Back {
+	if lives && !c.items[0].Back {
 		p.k.Elide(calm, elideMin)
 	}
 }

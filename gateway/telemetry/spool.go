@@ -5,9 +5,9 @@
 // Durability: Append's done(nil) comes after the commit of the message, or after
 // every required uplink acknowledged it, whichever is first (profiles strict and
 // balanced; profile saver says done on receipt and may lose what came within its
-// window). With Elide, while its uplinks are online and acknowledge in time, a message is
-// sent at once and never written (telemetry.md 7.2). A message leaves the spool only when its uplink
-// acknowledged it, or by a loss that is recorded and itself sent.
+// window). While its uplinks are online and acknowledge in time, a message is sent
+// at once and never written (telemetry.md 7.2). A message leaves the spool only
+// when its uplink acknowledged it, or by a loss that is recorded and itself sent.
 //
 // Order: done functions are called in the order of Append. In one lane of one
 // connection messages go out in rising number; after a reconnect what was not
@@ -86,9 +86,6 @@ type Config struct {
 	// drivers class 1, QoS 0 class 2.
 	Classes []Class
 	Uplinks []Uplink
-	// Elide lets a message that the uplinks acknowledge in time never be written
-	// (telemetry.md 7.2). Off, every message is committed before it is sent.
-	Elide bool
 	// Salvaged says that the message file was damaged and replaced.
 	Salvaged bool
 }

@@ -83,7 +83,7 @@ func (h *house) open() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.cfg.Salvaged, h.cfg.Elide = opened.SetAside != "", true
+	h.cfg.Salvaged = opened.SetAside != ""
 	s, err := New(h.cfg, log, h.clk, src, metrics.New(), nil)
 	if err != nil {
 		h.t.Fatal(err)
