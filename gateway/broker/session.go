@@ -40,6 +40,7 @@ type session struct {
 	next    uint64 // place of the next message in the session's order
 	window  int
 	heard   time.Time // last acknowledgement, or the first of flight
+	tried   bool      // something was acknowledged on this connection
 	expiry  time.Duration
 	expires time.Time // while away
 	will    *lastWill // waits for its delay
@@ -138,7 +139,7 @@ func (s *session) admit(o outgoing, c *client) bool {
 // brake). One that is held back for itself would never be: it could not
 // acknowledge what makes the room. No more could two that wait for each other.
 func (s *session) slowDown(o outgoing) {
-	hold := s.brake.Press(s.heard, o.at)
+	hold := s.brake.Press(s.heard, o.at, s.tried)
 	if hold == nil {
 		return
 	}
@@ -286,6 +287,7 @@ func (s *session) step(c *client, id uint16, f func(*flight)) {
 		return // of a connection that was taken over
 	}
 	s.heard = time.Now()
+	s.tried = true
 	f(s.flight.Find(id))
 	s.pump(c, s.heard)
 }
@@ -356,7 +358,7 @@ func (s *session) adopt(c *client, connack []byte) bool {
 	s.latest, s.will, s.expires = c, nil, time.Time{}
 	s.flight.Restart()
 	s.window, s.expiry = c.window, c.public.SessionExpiry
-	s.heard = time.Now()
+	s.heard, s.tried = time.Now(), false
 	c.conn.Send(connack, wire.Must)
 	s.client.Store(c)
 	s.settleNumber()

@@ -13,6 +13,11 @@ const (
 	// sleepMin keeps an open loop from waking for every message; what is due is
 	// sent together, up to that much late.
 	sleepMin = 250 * time.Microsecond
+	// sleepManyMin is the same for publishers that share the timers of the
+	// runtime, which count in milliseconds while there is nothing else to do. Much
+	// less, and fifty of them spend both cores on waking up to send one message
+	// each: the latency would be that of the generator.
+	sleepManyMin = time.Millisecond
 	// threadsMax is how many publishers of an open loop wait on a thread each.
 	threadsMax = 4
 )
@@ -105,7 +110,7 @@ func (p *publisher) onTime(ctx context.Context, seq int64) (due time.Duration, m
 	}
 	for early := due - time.Since(p.run.start); early > 0; early = due - time.Since(p.run.start) {
 		p.conn.Flush()
-		p.run.pause(max(early, sleepMin))
+		p.run.pause(early)
 	}
 	if p.run.QoS > 0 && seq-p.acked.Load() >= idMax && !p.await(ctx, seq, idMax) {
 		return 0, false
@@ -113,16 +118,16 @@ func (p *publisher) onTime(ctx context.Context, seq int64) (due time.Duration, m
 	return due, ctx.Err() == nil
 }
 
-// pause waits for about d; a signal may end it early. Timers of the runtime are
+// pause waits for about d, not for less than is worth it; a signal may end it early. Timers of the runtime are
 // served by epoll, which counts in milliseconds: everything that is due
 // meanwhile would be late, and counted as latency of the broker. Few publishers
 // sleep in the kernel instead; many send little each, and share the timers.
 func (r *run) pause(d time.Duration) {
 	if r.Publishers > threadsMax {
-		time.Sleep(d)
+		time.Sleep(max(d, sleepManyMin))
 		return
 	}
-	short := syscall.NsecToTimespec(int64(d))
+	short := syscall.NsecToTimespec(int64(max(d, sleepMin)))
 	_ = syscall.Nanosleep(&short, nil)
 }
 

@@ -2,10 +2,11 @@
 // back, so that nothing is dropped while both sides do their best.
 //
 // Policy: a publisher waits for a subscriber that takes messages, and only as
-// long as that makes room. One that has been silent for Stalled, or makes no room
-// within Patience, holds nobody back until it has drained: what finds it full
-// is dropped then, and counted. So a subscriber slows a publisher down to the
-// rate of a usual device, and one that is stuck or hostile costs it a moment.
+// long as that makes room. One that has acknowledged nothing for Stalled, or makes
+// no room within Patience, or Trial before its first acknowledgement, holds nobody
+// back until it has drained: what finds it full is dropped then, and counted. So a subscriber
+// slows a publisher down to the rate of a usual device, and one that is stuck or
+// hostile costs it a moment, once.
 //
 // It is pure: a Brake belongs to whoever locks its session, except Pulled; what
 // it gives may be waited for from anywhere.
@@ -19,9 +20,12 @@ import (
 const (
 	// Stalled is the silence after which nobody waits for a subscriber: many
 	// times what a busy machine lets a process wait for its turn.
-	Stalled = 100 * time.Millisecond
+	Stalled = time.Second / 2
 	// Patience bounds one wait for room.
-	Patience = 250 * time.Millisecond
+	Patience = time.Second / 2
+	// Trial is that of a subscriber that has not acknowledged anything yet: it
+	// may be one that never will.
+	Trial = 20 * time.Millisecond
 )
 
 // Hold is one wait for room, shared by all who wait for it.
@@ -49,15 +53,20 @@ func (b *Brake) Pulled() bool { return b.pulled.Load() }
 // Engaged reports whether Release would change anything.
 func (b *Brake) Engaged() bool { return b.weak || b.hold != nil }
 
-// Press is for one more message to a subscriber that is nearly full and was
-// heard last at heard: its publisher should wait for what it gives, if anything.
-func (b *Brake) Press(heard, now time.Time) *Hold {
+// Press is for one more message to a subscriber that has little room left and was
+// heard last at heard; tried: it has acknowledged something. Its publisher
+// should wait for what Press gives, if anything.
+func (b *Brake) Press(heard, now time.Time, tried bool) *Hold {
 	switch {
 	case b.weak || now.Sub(heard) > Stalled:
 		b.let()
 		return nil
 	case b.hold == nil:
-		b.hold = &Hold{room: make(chan struct{}), until: now.Add(Patience)}
+		patience := Trial
+		if tried {
+			patience = Patience
+		}
+		b.hold = &Hold{room: make(chan struct{}), until: now.Add(patience)}
 		b.pulled.Store(true)
 	case b.hold.Left(now) <= 0:
 		b.weak = true

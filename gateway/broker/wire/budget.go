@@ -17,6 +17,9 @@ import (
 // bufferMax is the largest buffer worth keeping for the next connection.
 const bufferMax = 256 << 10
 
+// scarceShare of what is left for the others may be held before it is scarce.
+const scarceShare = 16
+
 // ampleShare of a budget lies between Scarce and Ample: 256 KiB of 64 MiB.
 const ampleShare = 256
 
@@ -43,10 +46,12 @@ func (b *Budget) Take(held, n int) bool {
 	return true
 }
 
-// Scarce reports whether one who holds so much has more than half of what it may
-// hold: time to slow down whoever gives it more. Without a limit it never is.
+// Scarce reports whether one who holds so much has a good part of what it may
+// hold: time to slow down whoever gives it more. Without a limit it never is. The
+// more there are who hold as much, the less each has left between scarce and
+// full: one has 28 of 32 MiB, of fifty each a quarter of 1.3 MiB.
 func (b *Budget) Scarce(held int) bool {
-	return b.limit > 0 && 2*int64(held) > b.limit-b.used.Load()
+	return b.limit > 0 && scarceShare*int64(held) > b.limit-b.used.Load()
 }
 
 // Ample is the end of Scarce, a little below its beginning: who was held back

@@ -13,6 +13,7 @@ const (
 	writePiece   = 64 << 10              // bytes per write: what is out no longer counts
 	closeFlush   = 50 * time.Millisecond // what the last packets get to leave
 	closeLinger  = time.Second / 2       // what a busy peer gets to read them, until it closes too
+	laterMax     = bufferMax             // unwritten bytes of Later, which the caller holds as well
 	drainMax     = 256 << 10             // unread bytes swallowed so that no reset kills the last packet
 )
 
@@ -26,8 +27,8 @@ const (
 	Must Class = iota
 	// May is for QoS 0: above the limit the packet is dropped.
 	May
-	// Later is for queued deliveries: above the limit the packet stays with
-	// the caller, and Options.Room is called when there is space again.
+	// Later is for queued deliveries: above laterMax, or the limit, the packet
+	// stays with the caller, and Options.Room is called when there is space again.
 	Later
 )
 
@@ -69,8 +70,11 @@ func (c *Conn) Begin(n int, class Class) ([]byte, bool) {
 		return nil, false
 	}
 	limit := c.opt.Limit
-	if class == Must {
+	switch class {
+	case Must:
 		limit += limit / 4 // a buffer full of QoS 0 still takes the answer to a ping
+	case Later:
+		limit = min(limit, laterMax)
 	}
 	held := len(c.buf) + c.inHand
 	fits := held == 0 || held+n <= limit
@@ -236,7 +240,7 @@ func (c *Conn) settle(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.inHand -= n
-	room := c.wantRoom && !c.closed && len(c.buf)+c.inHand <= c.opt.Limit/2
+	room := c.wantRoom && !c.closed && len(c.buf)+c.inHand <= min(c.opt.Limit, laterMax)/2
 	if room {
 		c.wantRoom = false
 	}

@@ -64,7 +64,7 @@ func TestConn_PacketsArriveInOrderAndWhole(t *testing.T) {
 	for i := range 1000 {
 		p := bytes.Repeat([]byte{byte(i)}, i)
 		want.Write(p)
-		if !c.Send(p, Later) {
+		if !c.Send(p, May) {
 			t.Fatalf("packet %d was refused", i)
 		}
 	}
@@ -114,6 +114,19 @@ func TestConn_PeerThatReadsNoAnswersIsClosed(t *testing.T) {
 	}
 	if !c.Closed() {
 		t.Error("still open above the limit and a quarter")
+	}
+}
+
+// What a session would send later stays with it, however much may be buffered.
+func TestConn_DeliveriesAreNotEncodedFarAhead(t *testing.T) {
+	budget := NewBudget(0)
+	c, _ := pair(t, Options{Limit: 8 << 20, Budget: budget})
+	stuff(t, c, Later)
+	if used := budget.Used(); used == 0 || used > laterMax {
+		t.Errorf("%d bytes are encoded, want up to %d", used, laterMax)
+	}
+	if !c.Send(make([]byte, 32<<10), May) {
+		t.Error("QoS 0 does not find the room that is left")
 	}
 }
 
