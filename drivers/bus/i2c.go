@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -71,7 +72,7 @@ type i2cBus struct {
 
 	conn    conn
 	number  int
-	epoch   uint64
+	epoch   atomic.Uint64
 	claimed map[uint16]claim // kernel drivers found at addresses since the open
 	lastTry time.Time
 	lastErr error
@@ -108,7 +109,7 @@ func newI2C(c drivers.BusConfig, sys, dev string, log *slog.Logger) (*i2cBus, er
 }
 
 // Epoch counts the openings of the adapter.
-func (b *i2cBus) Epoch() uint64 { return b.epoch }
+func (b *i2cBus) Epoch() uint64 { return b.epoch.Load() }
 
 // Tx makes one transaction, opening the adapter when needed. It ends within
 // the bus's `timeout`, whatever the context says.
@@ -152,7 +153,7 @@ func (b *i2cBus) connect() error {
 		return fmt.Errorf("bus %s: open %s: %w", b.cfg.Name, a, causeOf(err))
 	}
 	b.conn, b.number, b.claimed = conn, a.number, map[uint16]claim{}
-	b.epoch++
+	b.epoch.Add(1)
 	b.log.Info("bus opened", "part", b.cfg.Name, "channel", a.String())
 	return nil
 }

@@ -11,32 +11,25 @@ import (
 	"github.com/tidehold/tidehold/gateway/metrics"
 )
 
-// lane is the worker of one bus.
+// lane reads one part on its schedule.
 type lane struct {
 	sampler *Sampler
-	parts   []*part
+	part    *part
 	start   time.Duration
 	late    sync.WaitGroup // reads that were given up
 }
 
 func (l *lane) run(ctx context.Context) {
-	for _, p := range l.parts {
-		p.due = l.start // the first reading comes at once
-	}
-	for {
-		p := l.next()
-		if !l.wait(ctx, p.due-l.sampler.clk.Up()) {
-			break
-		}
+	p := l.part
+	p.due = l.start // the first reading comes at once
+	for l.wait(ctx, p.due-l.sampler.clk.Up()) {
 		l.serve(ctx, p)
 		l.plan(p)
 	}
 	l.late.Wait()
-	for _, p := range l.parts {
-		p.collect()
-		if p.device != nil {
-			l.close(p)
-		}
+	p.collect()
+	if p.device != nil {
+		l.close(p)
 	}
 }
 
@@ -50,17 +43,6 @@ func (l *lane) close(p *part) {
 	if err := p.device.Close(); err != nil {
 		l.sampler.log.Debug("sensor close failed", "part", p.cfg.Name, "err", err)
 	}
-}
-
-// next is the part that is due first.
-func (l *lane) next() *part {
-	first := l.parts[0]
-	for _, p := range l.parts[1:] {
-		if p.due < first.due {
-			first = p
-		}
-	}
-	return first
 }
 
 func (l *lane) wait(ctx context.Context, d time.Duration) bool {
@@ -109,6 +91,7 @@ func (l *lane) serve(ctx context.Context, p *part) {
 		l.note(p, p.silence(l.sampler.clk.Up(), l.sampler.clk.Now()))
 		return
 	}
+	p.renew()
 	began := time.Now()
 	o, done := l.poll(ctx, p)
 	if ctx.Err() != nil && o.err != nil {
@@ -117,7 +100,7 @@ func (l *lane) serve(ctx context.Context, p *part) {
 	l.sampler.seconds.Observe(time.Since(began).Seconds(), p.cfg.Name)
 	l.warnSlow(p, time.Since(began))
 	if done {
-		p.device = o.device
+		p.settle(o.device)
 	}
 	l.judge(p, o)
 }
@@ -125,7 +108,8 @@ func (l *lane) serve(ctx context.Context, p *part) {
 // poll runs one read beside the lane. False means it was given up: the part is
 // busy until the driver returns.
 func (l *lane) poll(ctx context.Context, p *part) (outcome, bool) {
-	readCtx, cancel := context.WithTimeout(ctx, p.sheet.MaxRead)
+	limit := p.limit()
+	readCtx, cancel := context.WithTimeout(ctx, limit)
 	result := make(chan outcome, 1)
 	device := p.device
 	l.late.Go(func() {
@@ -134,7 +118,7 @@ func (l *lane) poll(ctx context.Context, p *part) (outcome, bool) {
 	})
 	// The driver sees the deadline first; a driver that heeds it reports in
 	// time and keeps its own error.
-	grace := time.NewTimer(p.sheet.MaxRead + p.sheet.MaxRead/10 + time.Millisecond)
+	grace := time.NewTimer(limit + limit/10 + time.Millisecond)
 	defer grace.Stop()
 	select {
 	case o := <-result:
@@ -142,7 +126,38 @@ func (l *lane) poll(ctx context.Context, p *part) (outcome, bool) {
 	case <-grace.C:
 	}
 	p.device, p.busy = nil, result
-	return outcome{err: fmt.Errorf("read given up after %v: %w", p.sheet.MaxRead, drivers.ErrTimeout)}, false
+	return outcome{err: fmt.Errorf("read given up after %v: %w", limit, drivers.ErrTimeout)}, false
+}
+
+// busWaitMax is how long a read may wait for its turns on a shared bus.
+const busWaitMax = 2 * time.Second
+
+// limit bounds one read of the part.
+func (p *part) limit() time.Duration {
+	if _, shared := p.bus.(drivers.Shared); shared {
+		return p.sheet.MaxRead + busWaitMax
+	}
+	return p.sheet.MaxRead
+}
+
+// renew forgets a device whose bus was opened anew since: its chip may have
+// lost its supply, and is identified and set up again (drivers.md 4.5).
+func (p *part) renew() {
+	s, shared := p.bus.(drivers.Shared)
+	if !shared {
+		return
+	}
+	if s.Epoch() != p.epoch {
+		p.device = nil
+	}
+}
+
+// settle takes the device as a read left it.
+func (p *part) settle(d drivers.Device) {
+	if s, shared := p.bus.(drivers.Shared); shared && p.device == nil {
+		p.epoch = s.Epoch()
+	}
+	p.device = d
 }
 
 // collect takes the result of a read that was given up; false while it runs.
@@ -170,6 +185,7 @@ func (l *lane) judge(p *part, o outcome) {
 	now, wall := l.sampler.clk.Up(), l.sampler.clk.Now()
 	var samples []drivers.Sample
 	var faulty []*channel
+	var refused *float64
 	err := o.err
 	if err != nil {
 		faulty = p.channels
@@ -181,11 +197,15 @@ func (l *lane) judge(p *part, o outcome) {
 		}
 		s, bad := c.step(r.Value, now)
 		if bad != nil {
-			err, faulty = bad, append(faulty, c)
+			err, faulty, refused = bad, append(faulty, c), &r.Value
 			continue
 		}
 		s.Time, s.Up, s.Unsynced = wall, now, !l.sampler.clk.Synced()
 		samples = append(samples, s)
+	}
+	if p.doubt.after(refused) && p.device != nil {
+		l.close(p)
+		p.device = nil
 	}
 	l.count(p, err)
 	p.mu.Lock()

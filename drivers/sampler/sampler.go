@@ -1,22 +1,23 @@
 // Package sampler reads sensors on schedule and keeps a broken one from
 // disturbing the others.
 //
-// Each bus has one worker, so reads of one bus come one after the other and
-// buses never wait for each other. A sensor is read at once after the start and
-// then on a grid of its interval that is shifted by its name, without drift;
-// ticks that were missed are skipped and counted. A read that does not end
-// within the driver's MaxRead is given up: its sensor is busy until the driver
-// returns, the bus goes on. A panic in a driver is caught, counted and makes
-// that sensor faulty. A missing chip is asked ever less often, up to a minute.
+// Each sensor has its own goroutine; the bus decides whose turn it is, so a
+// conversion of one chip is another's chance. A sensor is read at once after
+// the start and then on a grid of its interval that is shifted by its name,
+// without drift; ticks that were missed are skipped and counted. A read that
+// does not end within the driver's MaxRead, and the wait for a shared bus, is
+// given up: its sensor is busy until the driver returns. A panic in a driver is
+// caught, counted and makes that sensor faulty. A missing chip is asked ever
+// less often, up to a minute.
 //
-// A Sink is called by several goroutines at once, in order for one sensor; it
-// must not block. The package stores nothing. Run waits for reads that were
-// given up, as long as their last transaction takes.
+// Replace exchanges the sensors while Run runs; those that did not change go on
+// undisturbed. A Sink is called by several goroutines at once, in order for one
+// sensor; it must not block. The package stores nothing. Run waits for reads
+// that were given up, as long as their last transaction takes.
 package sampler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -49,11 +50,15 @@ type Sensor struct {
 
 // Sampler reads sensors. Build it with New.
 type Sampler struct {
-	parts []*part
-	sink  Sink
-	clk   clock.Clock
-	log   *slog.Logger
-	reg   *metrics.Registry
+	mu      sync.Mutex
+	parts   []*part
+	changes chan change
+	ended   chan struct{} // Run is over
+
+	sink Sink
+	clk  clock.Clock
+	log  *slog.Logger
+	reg  *metrics.Registry
 
 	polls   *metrics.Counter
 	skipped *metrics.Counter
@@ -66,26 +71,22 @@ func New(sensors []Sensor, sink Sink, clk clock.Clock, m *metrics.Registry, log 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Sampler{sink: sink, clk: clk, log: log, reg: m,
+	s := &Sampler{changes: make(chan change), ended: make(chan struct{}), sink: sink, clk: clk, log: log, reg: m,
 		polls:   m.Counter("driver_polls_total", "Polls of sensors by outcome.", "part", "outcome"),
 		skipped: m.Counter("driver_polls_skipped_total", "Polls left out because the one before still ran or the bus was late.", "part"),
 		panics:  m.Counter("driver_panics_total", "Panics of drivers that were caught.", "part"),
 		seconds: m.Histogram("driver_read_seconds", "Duration of a read.", []float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5}, "part"),
 	}
-	for _, c := range sensors {
-		p, err := newPart(c, clk)
-		if err != nil {
-			return nil, err
-		}
-		s.parts = append(s.parts, p)
-	}
-	return s, nil
+	var err error
+	s.parts, err = s.build(sensors, nil)
+	return s, err
 }
 
 // Health gives the present health of every sensor by name.
 func (s *Sampler) Health() map[string]drivers.Health {
-	out := make(map[string]drivers.Health, len(s.parts))
-	for _, p := range s.parts {
+	parts := s.list()
+	out := make(map[string]drivers.Health, len(parts))
+	for _, p := range parts {
 		p.mu.Lock()
 		out[p.cfg.Name] = p.tracker.Health()
 		p.mu.Unlock()
@@ -93,28 +94,11 @@ func (s *Sampler) Health() map[string]drivers.Health {
 	return out
 }
 
-// Run reads until ctx ends, then closes the devices.
-func (s *Sampler) Run(ctx context.Context) error {
-	lanes := map[drivers.Bus][]*part{}
-	var order []drivers.Bus
-	for _, p := range s.parts {
-		if _, known := lanes[p.bus]; !known {
-			order = append(order, p.bus)
-		}
-		lanes[p.bus] = append(lanes[p.bus], p)
-	}
-	var wg sync.WaitGroup
-	for _, bus := range order {
-		l := &lane{sampler: s, parts: lanes[bus], start: s.clk.Up()}
-		wg.Go(func() { l.run(ctx) })
-	}
-	wg.Wait()
-	return nil
-}
-
 // part is one sensor at work. All but tracker belongs to its lane.
 type part struct {
 	cfg      drivers.SensorConfig
+	stop     context.CancelFunc // of its lane
+	over     chan struct{}      // its lane has ended
 	driver   drivers.Driver
 	sheet    drivers.Info
 	options  drivers.Options
@@ -128,6 +112,8 @@ type part struct {
 
 	due    time.Duration
 	device drivers.Device
+	epoch  uint64       // of the bus when the device was opened
+	doubt  doubt        // identical implausible values
 	busy   chan outcome // a read that was given up and still runs
 	slow   bool         // the slow read was logged
 }
@@ -156,69 +142,6 @@ func newPart(c Sensor, clk clock.Clock) (*part, error) {
 	simulated := p.bus != nil && p.bus.Simulated()
 	p.tracker = drivers.NewTracker(cfg.Poll, simulated, clk.Up(), clk.Now())
 	return p, nil
-}
-
-// outcome is the result of one poll.
-type outcome struct {
-	device   drivers.Device // as it stands after the poll
-	readings []drivers.Reading
-	err      error
-}
-
-// poll opens the device when needed, reads it, and never panics. On failure
-// the device is closed, so that the next poll identifies it again.
-func (p *part) poll(ctx context.Context, device drivers.Device) (o outcome) {
-	o.device = device
-	defer func() {
-		if r := recover(); r != nil {
-			o = outcome{err: fmt.Errorf("%w: %v", drivers.ErrPanic, r)}
-		}
-	}()
-	if o.device == nil {
-		if o.device, o.err = p.open(ctx); o.err != nil {
-			return o
-		}
-	}
-	if o.readings, o.err = o.device.Read(ctx); o.err != nil {
-		if !silent(o.err) {
-			_ = o.device.Close() // the read's error is the one to tell
-		}
-		return outcome{err: o.err}
-	}
-	if len(o.readings) == 0 {
-		o.err = fmt.Errorf("driver gave no reading: %w", drivers.ErrStale)
-	}
-	return o
-}
-
-// silent reports a failure after which the chip hears no farewell.
-func silent(err error) bool {
-	switch drivers.CauseOf(err) {
-	case drivers.CauseNACK, drivers.CauseTimeout, drivers.CauseBusStuck, drivers.CauseUnplugged:
-		return true
-	}
-	return false
-}
-
-// open tries the addresses in turn: the first that identifies is it.
-func (p *part) open(ctx context.Context) (drivers.Device, error) {
-	if p.bus == nil {
-		if p.busErr == nil {
-			return nil, drivers.ErrNoBus
-		}
-		return nil, p.busErr
-	}
-	var first error
-	for _, a := range p.address {
-		d, err := p.driver.Open(ctx, drivers.NewHandle(p.bus, a), p.options)
-		if err == nil {
-			return d, nil
-		}
-		if first == nil || errors.Is(first, drivers.ErrNACK) && !errors.Is(err, drivers.ErrNACK) {
-			first = err // what answers wrongly says more than what is silent
-		}
-	}
-	return nil, first
 }
 
 // offset shifts a sensor's grid within its interval by its name.

@@ -42,7 +42,8 @@ type Adapter interface {
 	// Free tries to free wires that a chip holds; it says what it did. An error
 	// says why nothing could be done.
 	Free(ctx context.Context) (what string, err error)
-	// Epoch counts the openings of the hardware.
+	// Epoch counts the openings of the hardware. Unlike the rest it may be
+	// called at any time.
 	Epoch() uint64
 }
 
@@ -81,11 +82,7 @@ func (b *Bus) Name() string { return b.name }
 func (b *Bus) Simulated() bool { return b.owner.Simulated }
 
 // Epoch counts the openings of the hardware.
-func (b *Bus) Epoch() uint64 {
-	b.owner.mu.Lock()
-	defer b.owner.mu.Unlock()
-	return b.owner.epoch
-}
+func (b *Bus) Epoch() uint64 { return b.owner.adapter.Epoch() }
 
 // Port is the bus behind a port of the multiplexer at addr (PCA9548 and its
 // kind; ports 0 to 7).
@@ -149,9 +146,9 @@ type owner struct {
 	hold    verdict.Hold
 	running bool
 	leases  uint64
-	epoch   uint64
 
 	// The rest belongs to the goroutine that runs.
+	epoch  uint64
 	ledger verdict.Ledger
 	repair verdict.Repair
 	open   verdict.Route
@@ -336,8 +333,6 @@ func (o *owner) transfer(q *request) error {
 
 // notice forgets what was learnt when the hardware was opened anew.
 func (o *owner) notice() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	if now := o.adapter.Epoch(); now != o.epoch {
 		o.epoch, o.ledger, o.lost = now, verdict.Ledger{}, true
 	}
