@@ -135,6 +135,28 @@ func TestAuthoriser_NoPathForgesReservedTopics(t *testing.T) {
 	}
 }
 
+// TestAuthoriser_TheAddressOfARequestCountsOverHTTPSToo for a certificate and for
+// an access key: a Deny of an address must not end where MQTT does.
+func TestAuthoriser_TheAddressOfARequestCountsOverHTTPSToo(t *testing.T) {
+	const fenced = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"},
+		{"Effect":"Deny","Action":"iot:Publish","Resource":"arn:aws:iot:*:*:topic/here","Condition":{"IpAddress":{"aws:SourceIp":"127.0.0.0/8"}}},
+		{"Effect":"Deny","Action":"iot:Publish","Resource":"arn:aws:iot:*:*:topic/plain","Condition":{"Bool":{"aws:SecureTransport":"false"}}},
+		{"Effect":"Deny","Action":"iot:Publish","Resource":"arn:aws:iot:*:*:topic/named","Condition":{"StringEquals":{"iot:DomainName":"localhost"}}}]}`
+	p := open(t, mutual, "", gateway.Env{})
+	d := p.device("fenced", fenced)
+	for topic, want := range map[string]int{"here": http.StatusForbidden, "plain": http.StatusOK, "named": http.StatusForbidden, "free": http.StatusOK} {
+		if status := p.https(d, "POST", "/topics/"+topic); status != want {
+			t.Errorf("certificate, %s: %d, want %d", topic, status, want)
+		}
+	}
+	key := p.accessKey("fenced")
+	for topic, want := range map[string]int{"here": http.StatusForbidden, "plain": http.StatusForbidden, "free": http.StatusOK} {
+		if status := p.signed(key, "/topics/"+topic); status != want {
+			t.Errorf("access key, %s: %d, want %d", topic, status, want)
+		}
+	}
+}
+
 // withWill connects with a will and ends without a word; it tells whether the
 // connection was taken.
 func (p *premises) withWill(d identity, topic string) bool {
@@ -211,6 +233,19 @@ func (p *premises) https(d identity, method, path string) int {
 		p.t.Fatal(err)
 	}
 	defer response.Body.Close()
+	return response.StatusCode
+}
+
+// signed posts nothing to the control endpoint, with an access key, and gives the
+// status.
+func (p *premises) signed(key accessKey, path string) int {
+	p.t.Helper()
+	host := p.addresses["control"]
+	response, err := http.Post("http://"+host+path+"?"+presign(key, "POST", path, host, time.Now()), "", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	response.Body.Close()
 	return response.StatusCode
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -24,11 +25,11 @@ func (g *Gateway) newControl(r *rooms, k keys) *control.Handler {
 type operatorOr struct{ keys keys }
 
 // Allow decides one action on one resource.
-func (o operatorOr) Allow(caller iot.Principal, action, resource string) error {
+func (o operatorOr) Allow(r *http.Request, caller iot.Principal, action, resource string) error {
 	if caller.Kind == iot.Local {
 		return nil
 	}
-	return o.keys.Allow(caller, action, resource)
+	return o.keys.Allow(r, caller, action, resource)
 }
 
 // ruleBook is the rules as the control plane needs them.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/tidehold/tidehold/gateway/access"
 	"github.com/tidehold/tidehold/gateway/broker"
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/httpapi"
@@ -16,19 +17,27 @@ import (
 )
 
 // connections is the broker as the data plane sees it.
-type connections struct{ *broker.Broker }
+type connections struct {
+	*broker.Broker
+	checker *access.Checker
+}
 
 // Remove ends the connection of a client on behalf of the API.
 func (c connections) Remove(id iot.ClientID, r httpapi.Removal) bool {
 	return c.Broker.Remove(id, broker.Removal(r))
 }
 
-// CheckPublish reports why nobody outside may publish m.
+// CheckPublish reports why nobody outside may publish m; a reserved topic is a
+// denial like those over MQTT.
 func (c connections) CheckPublish(m iot.Message) error {
 	if _, err := topic.ParseName(m.Topic); err != nil {
 		return err
 	}
-	return c.Broker.CheckPublish(m)
+	err := c.Broker.CheckPublish(m)
+	if err != nil && iot.CodeOf(err) == iot.Forbidden {
+		c.checker.Reserved(&access.Client{Principal: m.Origin.Principal, RemoteIP: m.Origin.SourceIP, HTTP: true}, m.Topic)
+	}
+	return err
 }
 
 // shadowDesk is the shadow service as the HTTP API sees it.

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -208,6 +210,32 @@ func TestDenials_TheOperatorSeesWhatWasRefusedAndWhatWouldAllowIt(t *testing.T) 
 		t.Errorf("%+v", told)
 	} else if told[1].Resource != "topic/$SYS/x" || told[1].Reason != "reserved topic" || told[1].Suggest != "" {
 		t.Errorf("%+v", told[1])
+	}
+}
+
+// TestDenials_ReservedTopicsOverHTTPSAreSeen like those over MQTT: in the list and
+// in the figures, each device by itself.
+func TestDenials_ReservedTopicsOverHTTPSAreSeen(t *testing.T) {
+	p := open(t, mutual, "", gateway.Env{})
+	one, two := p.device("all", allowAll), p.deviceWith(newKey(t), "all", "")
+	for _, d := range []identity{one, two, one} {
+		if status := p.https(d, "POST", "/topics/"+url.PathEscape("$aws/things/t/shadow/update/accepted")); status != http.StatusForbidden {
+			t.Errorf("a forgery: %d", status)
+		}
+	}
+	var told []struct {
+		Principal                struct{ ID string }
+		Action, Resource, Reason string
+	}
+	p.list("/tidehold/v1/denials", &told)
+	if len(told) != 2 || told[0].Principal.ID != one.ID || told[1].Principal.ID != two.ID {
+		t.Fatalf("%+v", told)
+	}
+	if d := told[0]; d.Action != "iot:Publish" || d.Resource != "topic/$aws/things/t/shadow/update/accepted" || d.Reason != "reserved topic" {
+		t.Errorf("%+v", d)
+	}
+	if !strings.Contains(p.metrics(), `tidehold_authz_denied_total{action="Publish"} 3`) {
+		t.Error("the figures do not say three denials")
 	}
 }
 

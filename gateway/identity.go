@@ -3,11 +3,11 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 
 	"github.com/tidehold/tidehold/gateway/access"
@@ -171,9 +171,9 @@ func (g gate) sweep(b *broker.Broker) {
 // admit lets in whose certificate the registry knows and calls ACTIVE, and whom
 // a registered CA lets in for the first time. It is asked at every handshake, a
 // resumed one too.
-func admit(p *provision.Service) func(context.Context, []*x509.Certificate) error {
-	return func(ctx context.Context, chain []*x509.Certificate) error {
-		_, err := p.Admit(ctx, chain)
+func admit(p *provision.Service) func(context.Context, tls.ConnectionState) error {
+	return func(ctx context.Context, state tls.ConnectionState) error {
+		_, err := p.Admit(ctx, registry.Hello{Chain: state.PeerCertificates, ServerName: state.ServerName})
 		return err
 	}
 }
@@ -257,11 +257,18 @@ func (k keys) Certificate(state *tls.ConnectionState) (iot.Principal, error) {
 	return certificatePrincipal(state), nil
 }
 
-// Allow asks the policies of an access key or a certificate.
-func (k keys) Allow(p iot.Principal, action, resource string) error {
-	auth := access.AuthSigV4
+// Allow asks the policies of an access key or a certificate, which may also look
+// at where the request comes from.
+func (k keys) Allow(r *http.Request, p iot.Principal, action, resource string) error {
+	c := &access.Client{Principal: p, Auth: access.AuthSigV4, HTTP: true}
 	if p.Kind == iot.CertificateKind {
-		auth = access.AuthCertificate
+		c.Auth = access.AuthCertificate
 	}
-	return k.checker.Allow(&access.Client{Principal: p, Auth: auth, HTTP: true, Secure: p.Kind == iot.CertificateKind}, action, resource)
+	if remote, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		c.RemoteIP = remote.Addr().Unmap().String()
+	}
+	if r.TLS != nil {
+		c.Secure, c.ServerName = true, r.TLS.ServerName
+	}
+	return k.checker.Allow(c, action, resource)
 }

@@ -176,7 +176,7 @@ func (p *premises) accessKey(policy string) accessKey {
 func (p *premises) webSocket(key accessKey, id string, at time.Time) (mqtt.Client, error) {
 	p.t.Helper()
 	address := p.addresses["https"]
-	options := mqtt.NewClientOptions().AddBroker("wss://" + address + "/mqtt?" + presign(key, address, at)).SetClientID(id).
+	options := mqtt.NewClientOptions().AddBroker("wss://" + address + "/mqtt?" + presign(key, "GET", "/mqtt", address, at)).SetClientID(id).
 		SetTLSConfig(p.secure()).SetAutoReconnect(false).SetConnectTimeout(wait)
 	c := mqtt.NewClient(options)
 	token := c.Connect()
@@ -187,15 +187,15 @@ func (p *premises) webSocket(key accessKey, id string, at time.Time) (mqtt.Clien
 	return c, token.Error()
 }
 
-// presign is the query of http-api.md 3.2.
-func presign(key accessKey, host string, at time.Time) string {
+// presign is the query of http-api.md 3.2 for a request without a body.
+func presign(key accessKey, method, path, host string, at time.Time) string {
 	date := at.UTC().Format("20060102T150405Z")
 	scope := date[:8] + "/us-east-1/iotdevicegateway/aws4_request"
 	query := url.Values{
 		"X-Amz-Algorithm": {"AWS4-HMAC-SHA256"}, "X-Amz-Credential": {key.id + "/" + scope}, "X-Amz-Date": {date}, "X-Amz-SignedHeaders": {"host"},
 	}.Encode()
 	empty := sha256.Sum256(nil)
-	canonical := "GET\n/mqtt\n" + query + "\nhost:" + host + "\n\nhost\n" + hex.EncodeToString(empty[:])
+	canonical := method + "\n" + path + "\n" + query + "\nhost:" + host + "\n\nhost\n" + hex.EncodeToString(empty[:])
 	sum := sha256.Sum256([]byte(canonical))
 	signing := []byte("AWS4" + key.secret)
 	for _, part := range append(strings.Split(scope, "/"), strings.Join([]string{"AWS4-HMAC-SHA256", date, scope, hex.EncodeToString(sum[:])}, "\n")) {

@@ -137,7 +137,7 @@ func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error 
 		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: admit(r.provision)}),
 		ControlTLS:   r.keeper.TLS(local.Listener{Protocols: []string{wire.ProtocolHTTP}}),
 	}, httpapi.Services{
-		Shadows: shadowDesk{r.shadows, g.env.Clock}, Uplinks: o, Sim: o, Publisher: h, Broker: connections{r.broker}, Operator: o, Rules: ruleDesk{r.rules}, Keys: k,
+		Shadows: shadowDesk{r.shadows, g.env.Clock}, Uplinks: o, Sim: o, Publisher: h, Broker: connections{r.broker, r.checker}, Operator: o, Rules: ruleDesk{r.rules}, Keys: k,
 		Spool:   spoolDesk{desk.Desk{Gateway: string(g.cfg.Gateway.ID), DB: r.files.messages}, r.messages, r.spool},
 		Control: r.control, Root: r.keeper.RootPEM, Clock: g.env.Clock, IDs: g.ids,
 		Console: console.Handler(), Metrics: g.metrics.Handler(),

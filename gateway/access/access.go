@@ -289,7 +289,7 @@ func (k *Checker) Publish(c *Client, name string, retain bool) error {
 // Reserved is told that c was kept from a topic that no policy opens: it is
 // counted and logged like a denial, with nothing to suggest.
 func (k *Checker) Reserved(c *Client, name string) {
-	k.denied.Inc(actions[actPublish].name)
+	k.denied.Inc(countable(actions[actPublish].name))
 	k.note(c, actions[actPublish].name, "topic/"+name, "reserved topic", "")
 }
 

@@ -441,6 +441,22 @@ func TestDenials_AreLoggedOncePerTenSecondsWithACount(t *testing.T) {
 	}
 }
 
+// Requests over HTTP have no client id: one signer's denial must not hide
+// another's.
+func TestDenials_OfEverySignerAreTold(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Policies = nil })
+	for _, key := range []string{"AKIA1", "AKIA2", "AKIA1"} {
+		c := &Client{Principal: iot.Principal{Kind: iot.AccessKeyKind, ID: key}, Auth: AuthSigV4, HTTP: true}
+		if w.Allow(c, "iot:GetThingShadow", "thing/pump") == nil {
+			t.Error("allowed without a policy")
+		}
+	}
+	told := w.Denials()
+	if len(told) != 2 || told[0].Principal.ID != "AKIA1" || told[1].Principal.ID != "AKIA2" {
+		t.Errorf("%+v", told)
+	}
+}
+
 func TestDenials_MemoryIsBounded(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Policies = nil })
 	c := &Client{ID: "c", Principal: iot.Principal{Kind: iot.Local, ID: "local"}}

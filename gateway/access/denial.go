@@ -37,10 +37,13 @@ type Denial struct {
 	Count int `json:"count"`
 }
 
+// denialKey tells denials apart. The principal counts because requests over HTTP
+// have no client id.
 type denialKey struct {
-	client   iot.ClientID
-	action   string
-	resource string
+	client    iot.ClientID
+	principal iot.Principal
+	action    string
+	resource  string
 }
 
 // othersKey stands for all denials beyond denialKeysMax.
@@ -90,7 +93,7 @@ func (n *denials) tell(d *Denial, up time.Duration) bool {
 	if n.marks == nil {
 		n.marks = make(map[denialKey]*denialMark)
 	}
-	mark, known := n.mark(denialKey{d.Client, d.Action, d.Resource}, up)
+	mark, known := n.mark(denialKey{d.Client, d.Principal, d.Action, d.Resource}, up)
 	if known && up-mark.told < denialQuiet {
 		mark.quiet++
 		return false

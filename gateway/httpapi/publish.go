@@ -33,7 +33,7 @@ func (s *Server) publish(a api, r *http.Request) (any, error) {
 		return nil, err
 	}
 	if m.Retain && a.asked {
-		if err := s.services.Keys.Allow(a.principal, "iot:RetainPublish", topicOf(r)); err != nil {
+		if err := s.services.Keys.Allow(r, a.principal, "iot:RetainPublish", topicOf(r)); err != nil {
 			return nil, err
 		}
 	}

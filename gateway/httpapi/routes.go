@@ -104,7 +104,7 @@ func (s *Server) ask(who identify, asked bool, op operation) http.HandlerFunc {
 		}
 		principal, err := who(r, body)
 		if err == nil && asked {
-			err = s.services.Keys.Allow(principal, op.action, op.resource(r))
+			err = s.services.Keys.Allow(r, principal, op.action, op.resource(r))
 		}
 		if err != nil {
 			writeError(w, err)

@@ -153,7 +153,7 @@ func (h *house) Verify(r *http.Request, _ []byte) (iot.Principal, error) {
 func (h *house) Certificate(*tls.ConnectionState) (iot.Principal, error) {
 	return iot.Principal{Kind: iot.CertificateKind, ID: "c"}, nil
 }
-func (h *house) Allow(_ iot.Principal, action, resource string) error {
+func (h *house) Allow(_ *http.Request, _ iot.Principal, action, resource string) error {
 	h.allowed = action + " " + resource
 	h.asked = append(h.asked, h.allowed)
 	if resource == "thing/secret" {

@@ -73,7 +73,7 @@ type Removal struct {
 // Broker is what the data plane asks of the broker.
 type Broker interface {
 	// CheckPublish reports why nobody outside may publish m: its topic, or a full
-	// store of retained messages (Throttled).
+	// store of retained messages (Throttled). It counts what it refuses.
 	CheckPublish(m iot.Message) error
 	Retained(name string) (iot.Message, bool)
 	// RetainedAfter lists up to n retained messages beyond a topic, by topic.
@@ -143,8 +143,9 @@ type Keys interface {
 	Verify(r *http.Request, body []byte) (iot.Principal, error)
 	// Certificate is who a verified client certificate stands for.
 	Certificate(state *tls.ConnectionState) (iot.Principal, error)
-	// Allow decides one action on one resource. Errors are Forbidden.
-	Allow(p iot.Principal, action, resource string) error
+	// Allow decides one action on one resource for who sent the request: policies
+	// also look at where it comes from. Errors are Forbidden.
+	Allow(r *http.Request, p iot.Principal, action, resource string) error
 }
 
 // Control is AWS's control plane (package control).

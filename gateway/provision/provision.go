@@ -351,21 +351,20 @@ func (s *Service) certificate(ctx context.Context, f *Filled) error {
 	return nil
 }
 
-// Admit says who a client is by the certificates it showed in a TLS handshake,
-// its own first. One that is not registered, of a CA with automatic registration,
+// Admit says who a client is by what it showed in a TLS handshake. One that is not registered, of a CA with automatic registration,
 // is registered: by the CA's template it becomes a thing and comes in at once;
 // without a template it is told to the house, waits for its activation, and is
 // Unauthorized until then.
-func (s *Service) Admit(ctx context.Context, chain []*x509.Certificate) (iot.Principal, error) {
-	if len(chain) == 0 {
+func (s *Service) Admit(ctx context.Context, h registry.Hello) (iot.Principal, error) {
+	if len(h.Chain) == 0 {
 		return iot.Principal{}, iot.Errorf(iot.Unauthorized, "the client sent no certificate")
 	}
-	leaf := chain[0]
-	p, err := s.registry.Identify(ctx, leaf)
+	leaf := h.Chain[0]
+	p, err := s.registry.Identify(ctx, h)
 	if !errors.Is(err, registry.ErrUnknown) {
 		return p, err
 	}
-	ca, err := s.registry.Vouching(ctx, leaf, chain[1:])
+	ca, err := s.registry.Vouching(ctx, h)
 	if err != nil {
 		return iot.Principal{}, err
 	}
@@ -374,7 +373,7 @@ func (s *Service) Admit(ctx context.Context, chain []*x509.Certificate) (iot.Pri
 	}
 	c, err := s.registry.Adopt(ctx, leaf, ca)
 	if iot.CodeOf(err) == iot.AlreadyExists && err != nil {
-		return s.registry.Identify(ctx, leaf)
+		return s.registry.Identify(ctx, h)
 	}
 	if err != nil {
 		return iot.Principal{}, err
@@ -382,7 +381,7 @@ func (s *Service) Admit(ctx context.Context, chain []*x509.Certificate) (iot.Pri
 	if err := s.welcome(ctx, leaf, c, ca); err != nil {
 		return iot.Principal{}, err
 	}
-	return s.registry.Identify(ctx, leaf)
+	return s.registry.Identify(ctx, h)
 }
 
 // welcome does with an adopted certificate what its CA says. When a template

@@ -254,11 +254,16 @@ func (h *house) trust(t testing.TB, a ca, p registry.Provision) registry.CA {
 	return made
 }
 
+// hello is what a client with a certificate shows when it connects by name.
+func hello(leaf *x509.Certificate) registry.Hello {
+	return registry.Hello{Chain: []*x509.Certificate{leaf}, ServerName: "gw.local"}
+}
+
 func TestAdmit_AStrangerOfAKnownCAWaitsAndIsAnnounced(t *testing.T) {
 	h, ctx, a := build(t, Config{}), t.Context(), newCA(t)
 	known := h.trust(t, a, registry.Provision{})
 	leaf := a.leaf(t, pkix.Name{CommonName: "dev"})
-	if _, err := h.Admit(ctx, []*x509.Certificate{leaf}); iot.CodeOf(err) != iot.Unauthorized {
+	if _, err := h.Admit(ctx, hello(leaf)); iot.CodeOf(err) != iot.Unauthorized {
 		t.Fatalf("first connection: %v", err)
 	}
 	if len(h.voice.events) != 1 || h.voice.events[0].Topic != "$aws/events/certificates/registered/"+known.ID {
@@ -269,18 +274,35 @@ func TestAdmit_AStrangerOfAKnownCAWaitsAndIsAnnounced(t *testing.T) {
 	if event["certificateId"] != pki.ID(leaf) || event["certificateStatus"] != "PENDING_ACTIVATION" || event["awsAccountId"] != "000000000000" {
 		t.Errorf("event: %v", event)
 	}
-	if _, err := h.Admit(ctx, []*x509.Certificate{leaf}); iot.CodeOf(err) != iot.Unauthorized || len(h.voice.events) != 1 {
+	if _, err := h.Admit(ctx, hello(leaf)); iot.CodeOf(err) != iot.Unauthorized || len(h.voice.events) != 1 {
 		t.Errorf("second connection: %v, %d events", err, len(h.voice.events))
 	}
 	ok(t, h.reg.UpdateCertificate(ctx, pki.ID(leaf), registry.Active))
-	if p, err := h.Admit(ctx, []*x509.Certificate{leaf}); err != nil || p.ID != pki.ID(leaf) {
+	if p, err := h.Admit(ctx, hello(leaf)); err != nil || p.ID != pki.ID(leaf) {
 		t.Errorf("activated: %+v, %v", p, err)
 	}
-	if _, err := h.Admit(ctx, []*x509.Certificate{newCA(t).leaf(t, pkix.Name{CommonName: "dev"})}); iot.CodeOf(err) != iot.Unauthorized {
+	if _, err := h.Admit(ctx, hello(newCA(t).leaf(t, pkix.Name{CommonName: "dev"}))); iot.CodeOf(err) != iot.Unauthorized {
 		t.Errorf("a stranger of a strange CA: %v", err)
 	}
-	if _, err := h.Admit(ctx, nil); iot.CodeOf(err) != iot.Unauthorized {
+	if _, err := h.Admit(ctx, registry.Hello{}); iot.CodeOf(err) != iot.Unauthorized {
 		t.Errorf("no certificate: %v", err)
+	}
+}
+
+// TestAdmit_ADeviceOfAnSNIOnlyCANamesTheServer: at its first connection and at
+// every other one.
+func TestAdmit_ADeviceOfAnSNIOnlyCANamesTheServer(t *testing.T) {
+	h, ctx, a := build(t, Config{AutoActivate: "device"}), t.Context(), newCA(t)
+	h.trust(t, a, registry.Provision{})
+	named := hello(a.leaf(t, pkix.Name{CommonName: "dev"}))
+	nameless := registry.Hello{Chain: named.Chain}
+	for range 2 {
+		if _, err := h.Admit(ctx, nameless); iot.CodeOf(err) != iot.Unauthorized || !strings.Contains(iot.MessageOf(err), "SNI_ONLY") {
+			t.Errorf("without a name: %v", err)
+		}
+		if _, err := h.Admit(ctx, named); err != nil {
+			t.Errorf("with a name: %v", err)
+		}
 	}
 }
 
@@ -294,7 +316,7 @@ func TestAdmit_ATemplateProvisionsAtTheFirstConnection(t *testing.T) {
 	h.trust(t, a, registry.Provision{Body: jitp})
 	poor := a.leaf(t, pkix.Name{CommonName: "poor"})
 	for range 2 {
-		if _, err := h.Admit(ctx, []*x509.Certificate{poor}); iot.CodeOf(err) != iot.InvalidRequest {
+		if _, err := h.Admit(ctx, hello(poor)); iot.CodeOf(err) != iot.InvalidRequest {
 			t.Errorf("a subject without Organization: %v", err)
 		}
 	}
@@ -302,7 +324,7 @@ func TestAdmit_ATemplateProvisionsAtTheFirstConnection(t *testing.T) {
 		t.Error("a thing was made")
 	}
 	rich := a.leaf(t, pkix.Name{CommonName: "rich", Organization: []string{"Acme"}})
-	p, err := h.Admit(ctx, []*x509.Certificate{rich})
+	p, err := h.Admit(ctx, hello(rich))
 	if err != nil || p.ID != pki.ID(rich) {
 		t.Fatalf("admit: %+v, %v", p, err)
 	}
@@ -315,7 +337,7 @@ func TestAdmit_ATemplateProvisionsAtTheFirstConnection(t *testing.T) {
 func TestAdmit_AutoActivateLetsDevicesOfTheCAIn(t *testing.T) {
 	h, ctx, a := build(t, Config{AutoActivate: "device"}), t.Context(), newCA(t)
 	h.trust(t, a, registry.Provision{})
-	if _, err := h.Admit(ctx, []*x509.Certificate{a.leaf(t, pkix.Name{CommonName: "dev"})}); err != nil {
+	if _, err := h.Admit(ctx, hello(a.leaf(t, pkix.Name{CommonName: "dev"}))); err != nil {
 		t.Error(err)
 	}
 }

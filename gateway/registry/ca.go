@@ -253,13 +253,14 @@ func (r *Registry) DeleteCA(ctx context.Context, id string) error {
 }
 
 // Vouching finds the active CA with automatic registration that signed a
-// certificate, directly or through the intermediates a client sent. None is
-// Unauthorized.
-func (r *Registry) Vouching(ctx context.Context, leaf *x509.Certificate, intermediates []*x509.Certificate) (found CA, err error) {
-	m := r.Moment()
+// client's certificate, directly or through the intermediates it sent. None is
+// Unauthorized, and so is one in mode SNI_ONLY when the client named no server.
+func (r *Registry) Vouching(ctx context.Context, h Hello) (found CA, err error) {
+	leaf, intermediates, m := h.Chain[0], h.Chain[1:], r.Moment()
 	if err := pki.CheckCertificate(leaf); err != nil {
 		return CA{}, err
 	}
+	refusal := error(iot.Errorf(iot.Unauthorized, "certificate %s is not registered, and no CA with automatic registration signed it", pki.ID(leaf)))
 	err = r.read(ctx, "find vouching CA", func(tx *store.Tx) error {
 		for _, c := range append([]*x509.Certificate{leaf}, intermediates[:min(len(intermediates), pki.ChainMax)]...) {
 			candidates, err := rows(tx, table.SelectCAsByName, scanCA, subjectOf(c.RawIssuer))
@@ -268,13 +269,17 @@ func (r *Registry) Vouching(ctx context.Context, leaf *x509.Certificate, interme
 			}
 			for _, ca := range candidates {
 				signer, err := pki.ParseCertificate([]byte(ca.PEM))
-				if err == nil && ca.Status == Active && ca.Auto && pki.VerifyChain(leaf, signer, intermediates, m) == nil {
+				if err != nil || ca.Status != Active || !ca.Auto || pki.VerifyChain(leaf, signer, intermediates, m) != nil {
+					continue
+				}
+				if ca.Mode == ModeDefault || h.ServerName != "" {
 					found = ca
 					return nil
 				}
+				refusal = errNoName(pki.ID(leaf))
 			}
 		}
-		return iot.Errorf(iot.Unauthorized, "certificate %s is not registered, and no CA with automatic registration signed it", pki.ID(leaf))
+		return refusal
 	})
 	return found, err
 }

@@ -282,25 +282,25 @@ func TestIdentify_OnlyActiveKnownAndCurrentCertificatesComeIn(t *testing.T) {
 	c := r.device(t, Active)
 	leaf, err := pki.ParseCertificate([]byte(c.PEM))
 	ok(t, err)
-	if p, err := r.Identify(ctx, leaf); err != nil || p.ID != c.ID || p.Kind != iot.CertificateKind {
+	if p, err := r.Identify(ctx, Hello{Chain: []*x509.Certificate{leaf}}); err != nil || p.ID != c.ID || p.Kind != iot.CertificateKind {
 		t.Errorf("active: %+v, %v", p, err)
 	}
 	ok(t, r.UpdateCertificate(ctx, c.ID, Inactive))
-	_, err = r.Identify(ctx, leaf)
+	_, err = r.Identify(ctx, Hello{Chain: []*x509.Certificate{leaf}})
 	want(t, "inactive", err, iot.Unauthorized)
 	if rights := r.Rights(iot.Principal{Kind: iot.CertificateKind, ID: c.ID}, "x"); rights.Subject != nil || rights.Everything {
 		t.Errorf("rights of an inactive certificate: %+v", rights)
 	}
 	ok(t, r.UpdateCertificate(ctx, c.ID, Active))
 	r.clock.at = time.Unix(0, 0)
-	_, err = r.Identify(ctx, leaf)
+	_, err = r.Identify(ctx, Hello{Chain: []*x509.Certificate{leaf}})
 	want(t, "in 1970 without a floor", err, iot.Unauthorized)
 	r.cfg.Floor = time.Now()
-	if _, err = r.Identify(ctx, leaf); err != nil {
+	if _, err = r.Identify(ctx, Hello{Chain: []*x509.Certificate{leaf}}); err != nil {
 		t.Errorf("in 1970 with a floor: %v", err)
 	}
 	r.clock.at = time.Now().Add(pki.DeviceLife + time.Hour)
-	_, err = r.Identify(ctx, leaf)
+	_, err = r.Identify(ctx, Hello{Chain: []*x509.Certificate{leaf}})
 	want(t, "expired", err, iot.Unauthorized)
 }
 
@@ -513,11 +513,11 @@ func TestCA_NeedsTheCodeAndVouchesForItsOwn(t *testing.T) {
 	if c, err := r.Register(ctx, Registration{PEM: pem(twin.leaf(t, "dev")), WithoutCA: true}); err != nil || c.Mode != ModeSNIOnly || c.Status != Inactive {
 		t.Errorf("without CA: %+v, %v", c, err)
 	}
-	_, err = r.Vouching(ctx, acme.leaf(t, "z"), nil)
+	_, err = r.Vouching(ctx, Hello{Chain: []*x509.Certificate{acme.leaf(t, "z")}})
 	want(t, "no automatic registration", err, iot.Unauthorized)
 	on := true
 	ok(t, r.UpdateCA(ctx, ca.ID, CAUpdate{Auto: &on}))
-	if found, err := r.Vouching(ctx, acme.leaf(t, "z"), nil); err != nil || found.ID != ca.ID {
+	if found, err := r.Vouching(ctx, Hello{Chain: []*x509.Certificate{acme.leaf(t, "z")}}); err != nil || found.ID != ca.ID {
 		t.Errorf("vouching: %v, %v", found.ID, err)
 	}
 	want(t, "delete active CA", r.DeleteCA(ctx, ca.ID), iot.CertificateState)

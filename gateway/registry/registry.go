@@ -78,9 +78,9 @@ type Registry struct {
 
 	documents memo.Memo[documentKey, *policy.Document] // a version never changes
 	// What each connection asks, until a record changes.
-	statuses memo.Memo[string, Status]
-	bindings memo.Memo[string, []Binding]
-	rights   memo.Memo[holder, Rights]
+	standings memo.Memo[string, standing]
+	bindings  memo.Memo[string, []Binding]
+	rights    memo.Memo[holder, Rights]
 }
 
 // Static is a policy of the configuration.
@@ -172,7 +172,7 @@ func (r *Registry) tell(c Change) {
 
 // forget drops what was read of the records before a change.
 func (r *Registry) forget() {
-	r.statuses.Forget()
+	r.standings.Forget()
 	r.bindings.Forget()
 	r.rights.Forget()
 }

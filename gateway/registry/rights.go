@@ -32,15 +32,41 @@ type documentKey struct {
 	text    string
 }
 
-// Identify says whether a client may come in with its certificate, which TLS has
-// proved to be its own: Unauthorized when it is unknown, not active or outside
-// its time, NotFound in the chain when it is unknown. Call it for resumed
-// sessions too.
-func (r *Registry) Identify(ctx context.Context, leaf *x509.Certificate) (iot.Principal, error) {
+// Hello is what a client showed of itself in a TLS handshake.
+type Hello struct {
+	// Chain is its certificate, which TLS has proved to be its own, and those it
+	// sent along.
+	Chain []*x509.Certificate
+	// ServerName is the name it asked for (SNI); clients that connect to an
+	// address send none.
+	ServerName string
+}
+
+// standing is what Identify asks of a certificate's record.
+type standing struct {
+	status Status
+	// named: its CA is SNI_ONLY.
+	named bool
+}
+
+func (c Certificate) standing() standing {
+	return standing{c.Status, c.CA != "" && c.Mode == ModeSNIOnly}
+}
+
+// errNoName refuses a client of an SNI_ONLY CA, as AWS does.
+func errNoName(id string) error {
+	return iot.Errorf(iot.Unauthorized, "certificate %s is of a CA in mode SNI_ONLY, and the client named no server: connect to the host name, not to its address", id)
+}
+
+// Identify says whether a client may come in with its certificate: Unauthorized
+// when it is unknown (ErrUnknown in the chain), not active, outside its time, or
+// of an SNI_ONLY CA without a server name. Call it for resumed sessions too.
+func (r *Registry) Identify(ctx context.Context, h Hello) (iot.Principal, error) {
+	leaf := h.Chain[0]
 	id := pki.ID(leaf)
-	status, err := r.statuses.Get(id, func() (Status, error) {
+	known, err := r.standings.Get(id, func() (standing, error) {
 		c, err := r.Certificate(ctx, id)
-		return c.Status, err
+		return c.standing(), err
 	})
 	if iot.CodeOf(err) == iot.NotFound {
 		return iot.Principal{}, &iot.Error{Code: iot.Unauthorized, Message: "certificate " + id + " is not registered", Err: ErrUnknown}
@@ -48,8 +74,11 @@ func (r *Registry) Identify(ctx context.Context, leaf *x509.Certificate) (iot.Pr
 	if err != nil {
 		return iot.Principal{}, err
 	}
-	if status != Active {
-		return iot.Principal{}, iot.Errorf(iot.Unauthorized, "certificate %s is %s, not ACTIVE", id, status)
+	if known.status != Active {
+		return iot.Principal{}, iot.Errorf(iot.Unauthorized, "certificate %s is %s, not ACTIVE", id, known.status)
+	}
+	if known.named && h.ServerName == "" {
+		return iot.Principal{}, errNoName(id)
 	}
 	if err := pki.CheckCertificate(leaf); err != nil {
 		return iot.Principal{}, err

@@ -28,9 +28,9 @@ import (
 )
 
 // Authorizer decides one action on one resource (`iot:CreateThing` on
-// `thing/x`). Errors are Forbidden.
+// `thing/x`) for the caller of a request. Errors are Forbidden.
 type Authorizer interface {
-	Allow(caller iot.Principal, action, resource string) error
+	Allow(r *http.Request, caller iot.Principal, action, resource string) error
 }
 
 // Rule is a rule as the control plane sees it; Payload is AWS's
@@ -180,7 +180,7 @@ func (h *Handler) perform(r *http.Request, caller iot.Principal, body []byte) (a
 			return nil, err
 		}
 	}
-	if err := h.cfg.Allow.Allow(caller, "iot:"+op.name, resource); err != nil {
+	if err := h.cfg.Allow.Allow(r, caller, "iot:"+op.name, resource); err != nil {
 		return nil, err
 	}
 	value, err := op.do(c)

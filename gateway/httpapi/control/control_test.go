@@ -35,7 +35,7 @@ type allower struct {
 	asked []string
 }
 
-func (a *allower) Allow(_ iot.Principal, action, resource string) error {
+func (a *allower) Allow(_ *http.Request, _ iot.Principal, action, resource string) error {
 	a.asked = append(a.asked, action+" "+resource)
 	if action == a.deny {
 		return iot.Errorf(iot.Forbidden, "not allowed")

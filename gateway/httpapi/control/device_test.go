@@ -3,7 +3,7 @@ package control_test
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net"
@@ -89,7 +89,7 @@ func (h *hall) Accept(m iot.Message, done func(error)) {
 
 type everyone struct{}
 
-func (everyone) Allow(iot.Principal, string, string) error { return nil }
+func (everyone) Allow(*http.Request, iot.Principal, string, string) error { return nil }
 
 func ok(t *testing.T, err error) {
 	t.Helper()
@@ -113,8 +113,8 @@ func house(t *testing.T) (url, port string, keeper *local.Keeper, b *broker.Brok
 	checker, err := access.New(access.Config{Scope: scope, Directory: directory{reg}}, clk, src, m, nil)
 	ok(t, err)
 	g, h := gate{checker}, &hall{}
-	admit := func(ctx context.Context, chain []*x509.Certificate) error {
-		_, err := reg.Identify(ctx, chain[0])
+	admit := func(ctx context.Context, state tls.ConnectionState) error {
+		_, err := reg.Identify(ctx, registry.Hello{Chain: state.PeerCertificates, ServerName: state.ServerName})
 		return err
 	}
 	b, err = broker.New(broker.Config{Limits: broker.Limits{MaxQoS: 1}, Listeners: []broker.ListenerConfig{{

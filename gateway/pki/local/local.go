@@ -21,7 +21,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -397,9 +396,9 @@ func (k *Keeper) stamp() {
 type Listener struct {
 	// Protocols are the names of ALPN; a client may also offer none.
 	Protocols []string
-	// Admit is asked in every handshake, resumed ones too, about the client's
-	// certificates, its own first; nil wants no client certificate.
-	Admit func(ctx context.Context, chain []*x509.Certificate) error
+	// Admit is asked in every handshake, resumed ones too, about the client: its
+	// certificates and the name it asks for; nil wants no client certificate.
+	Admit func(ctx context.Context, state tls.ConnectionState) error
 }
 
 // TLS is the configuration of a listener: TLS 1.2 and 1.3, session tickets with
@@ -415,7 +414,7 @@ func (k *Keeper) TLS(l Listener) *tls.Config {
 	cfg.VerifyConnection = func(state tls.ConnectionState) error {
 		ctx, cancel := context.WithTimeout(context.Background(), admitWait)
 		defer cancel()
-		return l.Admit(ctx, state.PeerCertificates)
+		return l.Admit(ctx, state)
 	}
 	return cfg
 }

@@ -164,8 +164,8 @@ func TestTLS_AResumedSessionOfARevokedCertificateIsRefused(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		k := open(t, t.TempDir(), today())
 		var revoked atomic.Bool
-		admit := func(_ context.Context, chain []*x509.Certificate) error {
-			if len(chain) == 0 || revoked.Load() {
+		admit := func(_ context.Context, state tls.ConnectionState) error {
+			if len(state.PeerCertificates) == 0 || revoked.Load() {
 				return iot.Errorf(iot.Unauthorized, "revoked")
 			}
 			return nil
@@ -222,8 +222,8 @@ func TestTLS_TheServerCertificateIsSwappedUnderLiveConnections(t *testing.T) {
 func TestTLS_KeysOfAllKindsConnectAndWeakOnesDoNot(t *testing.T) {
 	k := open(t, t.TempDir(), today())
 	verdicts := make(chan error, 10)
-	address := server(t, k.TLS(Listener{Admit: func(_ context.Context, chain []*x509.Certificate) error {
-		err := pki.CheckCertificate(chain[0])
+	address := server(t, k.TLS(Listener{Admit: func(_ context.Context, state tls.ConnectionState) error {
+		err := pki.CheckCertificate(state.PeerCertificates[0])
 		verdicts <- err
 		return err
 	}}))
