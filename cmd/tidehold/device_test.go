@@ -120,19 +120,27 @@ func TestDevice_FilesOfThingCreateWorkWithUnmodifiedClients(t *testing.T) {
 	}
 }
 
-// speaksOpenSSL sends a CONNECT and a DISCONNECT through openssl s_client and
-// looks for the CONNACK behind what it prints of the handshake.
-func speaksOpenSSL(t *testing.T, s *secureSite, dir string) {
-	gwtest.Need(t, "openssl")
+// connack is the acceptance of a CONNECT.
+const connack = "\x20\x02\x00\x00"
+
+// openssl sends a CONNECT and a DISCONNECT through openssl s_client with the
+// files of a device, and gives what it prints: of the handshake, then the answer.
+func (s *secureSite) openssl(dir string, flags ...string) (string, error) {
 	name := filepath.Base(dir)
-	cmd := exec.Command("openssl", "s_client", "-connect", fmt.Sprintf("localhost:%d", s.tls), "-servername", "localhost", "-verify_return_error",
+	cmd := exec.Command("openssl", append([]string{"s_client", "-connect", fmt.Sprintf("localhost:%d", s.tls), "-verify_return_error",
 		"-verify_hostname", "localhost", "-CAfile", filepath.Join(dir, "ca.pem"), "-cert", filepath.Join(dir, "cert.pem"),
-		"-key", filepath.Join(dir, "private.key"), "-alpn", "x-amzn-mqtt-ca", "-ign_eof")
+		"-key", filepath.Join(dir, "private.key"), "-alpn", "x-amzn-mqtt-ca", "-ign_eof"}, flags...)...)
 	connect := "\x00\x04MQTT\x04\x02\x00\x3c\x00" + string(rune(len(name))) + name
 	cmd.Stdin = strings.NewReader("\x10" + string(rune(len(connect))) + connect + "\xe0\x00")
 	out, err := cmd.Output()
-	for _, want := range []string{"Verify return code: 0 (ok)", "ALPN protocol: x-amzn-mqtt-ca", "\x20\x02\x00\x00"} {
-		if !strings.Contains(string(out), want) {
+	return string(out), err
+}
+
+func speaksOpenSSL(t *testing.T, s *secureSite, dir string) {
+	gwtest.Need(t, "openssl")
+	out, err := s.openssl(dir, "-servername", "localhost")
+	for _, want := range []string{"Verify return code: 0 (ok)", "ALPN protocol: x-amzn-mqtt-ca", connack} {
+		if !strings.Contains(out, want) {
 			t.Errorf("no %q: %v\n%q", want, err, out)
 		}
 	}

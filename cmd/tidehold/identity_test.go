@@ -228,31 +228,48 @@ func TestCert_RenewedWorksBesideTheOldOneUntilThatIsPutOut(t *testing.T) {
 	}
 }
 
+// factory is a CA of somebody else, made with openssl, and the folder of one
+// device of it.
+type factory struct {
+	t   *testing.T
+	dir string
+}
+
+func newFactory(t *testing.T, s *secureSite) factory {
+	t.Helper()
+	f := factory{t, filepath.Join(s.dir, "pump")}
+	if err := os.Mkdir(f.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=Factory", "-keyout", f.file("factory.key"), "-out", f.file("factory.pem"))
+	s.do("ca", "get", "--out", f.file("ca.pem"))
+	return f
+}
+
+func (f factory) file(name string) string { return filepath.Join(f.dir, name) }
+
+func (f factory) openssl(words ...string) {
+	f.t.Helper()
+	if out, err := exec.Command("openssl", words...).CombinedOutput(); err != nil {
+		f.t.Fatalf("openssl %v: %v\n%s", words, err, out)
+	}
+}
+
+func (f factory) sign(key, out, subject string) {
+	f.t.Helper()
+	f.openssl("req", "-newkey", "ed25519", "-nodes", "-subj", "/CN="+subject, "-keyout", f.file(key), "-out", f.file("request"))
+	f.openssl("x509", "-req", "-in", f.file("request"), "-CA", f.file("factory.pem"), "-CAkey", f.file("factory.key"), "-CAcreateserial", "-days", "1", "-out", f.file(out))
+}
+
 // TestCA_ADeviceOfARegisteredCAWaitsForItsActivation, all by our verbs.
 func TestCA_ADeviceOfARegisteredCAWaitsForItsActivation(t *testing.T) {
 	gwtest.Need(t, "openssl", "mosquitto_pub")
 	s := newSecureSite(t, "")
-	dir := filepath.Join(s.dir, "pump")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	in := func(name string) string { return filepath.Join(dir, name) }
-	openssl := func(words ...string) {
-		t.Helper()
-		if out, err := exec.Command("openssl", words...).CombinedOutput(); err != nil {
-			t.Fatalf("openssl %v: %v\n%s", words, err, out)
-		}
-	}
-	sign := func(key, out, subject string) {
-		openssl("req", "-newkey", "ed25519", "-nodes", "-subj", "/CN="+subject, "-keyout", in(key), "-out", in("request"))
-		openssl("x509", "-req", "-in", in("request"), "-CA", in("factory.pem"), "-CAkey", in("factory.key"), "-CAcreateserial", "-days", "1", "-out", in(out))
-	}
-	openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=Factory", "-keyout", in("factory.key"), "-out", in("factory.pem"))
-	sign("proof.key", "proof.pem", strings.TrimSpace(s.do("ca", "code")))
-	s.do("ca", "register", in("factory.pem"), "--verification", in("proof.pem"), "--auto")
-	s.do("ca", "get", "--out", in("ca.pem"))
-	sign("private.key", "cert.pem", "pump")
-	if s.publishes(dir, "a") == nil {
+	f := newFactory(t, s)
+	f.sign("proof.key", "proof.pem", strings.TrimSpace(s.do("ca", "code")))
+	s.do("ca", "register", f.file("factory.pem"), "--verification", f.file("proof.pem"), "--auto")
+	f.sign("private.key", "cert.pem", "pump")
+	if s.publishes(f.dir, "a") == nil {
 		t.Error("it came in without activation")
 	}
 	id := ask[[]struct{ CertificateId, Status string }](t, "cert", "list", "--socket", s.socket)[0]
@@ -261,7 +278,71 @@ func TestCA_ADeviceOfARegisteredCAWaitsForItsActivation(t *testing.T) {
 	}
 	s.do("policy", "attach", "local-default", id.CertificateId)
 	s.do("cert", "activate", id.CertificateId)
-	if err := s.publishes(dir, "a"); err != nil {
+	if err := s.publishes(f.dir, "a"); err != nil {
 		t.Errorf("activated: %v", err)
+	}
+}
+
+// TestCA_ADeviceOfAnSNIOnlyCANamesTheServer, as at AWS: without a name it stays
+// out, before and after it is registered; devices of the gateway's own CA need
+// none.
+func TestCA_ADeviceOfAnSNIOnlyCANamesTheServer(t *testing.T) {
+	gwtest.Need(t, "openssl")
+	s := newSecureSite(t, "security: {provisioning: {auto_activate: local-default}}\n")
+	f := newFactory(t, s)
+	s.do("ca", "register", f.file("factory.pem"), "--auto")
+	f.sign("private.key", "cert.pem", "pump")
+	own := s.enrolled("own", "--key", "p256")
+	for _, c := range []struct {
+		dir, what string
+		flags     []string
+		in        bool
+	}{
+		{f.dir, "a stranger without a name", []string{"-noservername"}, false},
+		{f.dir, "a stranger with a name", []string{"-servername", "localhost"}, true},
+		{f.dir, "a known one without a name", []string{"-noservername"}, false},
+		{f.dir, "a known one without a name, TLS 1.2", []string{"-noservername", "-tls1_2"}, false},
+		{own, "our own without a name", []string{"-noservername"}, true},
+	} {
+		if out, err := s.openssl(c.dir, c.flags...); strings.Contains(out, connack) != c.in {
+			t.Errorf("%s: came in is %v: %v\n%q", c.what, !c.in, err, out)
+		}
+	}
+}
+
+// TestControl_AWSsClientsTrustItByTheRootOfTheGateway: the control endpoint that
+// others than this host reach speaks TLS; `--ca-bundle` and `verify` take what
+// `ca get` wrote, and nobody trusts it without.
+func TestControl_AWSsClientsTrustItByTheRootOfTheGateway(t *testing.T) {
+	python := gwtest.Python(t, "boto3")
+	gwtest.Need(t, "/usr/bin/aws")
+	s := newSite(t, "gw", "")
+	port := gwtest.FreePort(t)
+	s.write(fmt.Sprintf(`version: 1
+gateway: {id: gw, endpoint: localhost}
+storage: {dir: %s}
+mqtt: {listeners: [{name: local, bind: "127.0.0.1:%d", auth: loopback}]}
+http: {data_plane: {bind: off}, control: {bind: ":%d"}, metrics: {bind: off}}
+`, filepath.Join(s.dir, "state"), s.port, port))
+	s.start()
+	site, ca := &secureSite{site: s}, filepath.Join(s.dir, "root.pem")
+	s.do("ca", "get", "--out", ca)
+	environment, endpoint := site.environment(), fmt.Sprintf("https://localhost:%d", port)
+	boto := "import boto3, sys; print(boto3.client('iot', endpoint_url=sys.argv[1], verify=sys.argv[2]).create_thing(thingName='over-tls')['thingArn'])"
+	for _, c := range []struct {
+		words []string
+		says  string
+	}{
+		{[]string{"/usr/bin/aws", "iot", "--endpoint-url", endpoint, "list-things"}, "CERTIFICATE_VERIFY_FAILED"},
+		{[]string{python, "-c", boto, endpoint, ca}, "arn:aws:iot:us-east-1:000000000000:thing/over-tls"},
+		{[]string{"/usr/bin/aws", "iot", "--endpoint-url", endpoint, "--ca-bundle", ca, "list-things", "--output", "text"}, "over-tls"},
+		{[]string{"/usr/bin/aws", "iot-data", "--endpoint-url", endpoint, "--ca-bundle", ca, "publish", "--topic", "a/b", "--payload", "MQ=="}, ""},
+	} {
+		cmd := exec.Command(c.words[0], c.words[1:]...)
+		cmd.Env = environment
+		out, err := cmd.CombinedOutput()
+		if (err != nil) != strings.Contains(c.says, "FAILED") || !strings.Contains(string(out), c.says) {
+			t.Errorf("%v: %v, want %q\n%s", c.words, err, c.says, out)
+		}
 	}
 }

@@ -47,7 +47,7 @@ func (o *options) caRegister() *cobra.Command {
 		auto := r.auto || r.template != ""
 		return o.run(cmd, "POST", fmt.Sprintf("/cacertificate?setAsActive=true&allowAutoRegistration=%t", auto), body, member("certificateId"))
 	})
-	register.Flags().StringVar(&r.proof, "verification", "", "certificate that the CA signed, with the code of `ca code` as its common name (default: the CA is registered as SNI_ONLY, without proof)")
+	register.Flags().StringVar(&r.proof, "verification", "", "certificate that the CA signed, with the code of `ca code` as its common name (default: the CA is registered as SNI_ONLY, without proof: its devices must connect to a host name)")
 	register.Flags().BoolVar(&r.auto, "auto", false, "register its certificates when they connect for the first time; they wait for cert activate")
 	register.Flags().StringVar(&r.template, "template", "", "provisioning template by which its certificates become things when they connect")
 	return register
