@@ -43,7 +43,7 @@ func scanGroup(s store.Scan) (g Group, err error) {
 }
 
 func groupOf(tx *store.Tx, name string) (Group, error) {
-	g, found, err := one(tx, table.SelectGroup, scanGroup, name)
+	g, found, err := table.One(tx, table.SelectGroup, scanGroup, name)
 	if err == nil && !found {
 		err = missing("thing group", name)
 	}
@@ -184,13 +184,13 @@ func (r *Registry) DeleteGroup(ctx context.Context, name string, ifVersion int64
 		case ifVersion != 0 && ifVersion != g.Version:
 			return iot.Errorf(iot.VersionConflict, "thing group %q has version %d, not %d", name, g.Version, ifVersion)
 		}
-		if n, err := number(tx, table.CountChildren, name); err != nil || n > 0 {
+		if n, err := table.Number(tx, table.CountChildren, name); err != nil || n > 0 {
 			return either(err, iot.Errorf(iot.InvalidRequest, "thing group %q has %d child groups; delete them first", name, n))
 		}
-		if err := exec(tx, []string{table.DeleteGroup, table.DeleteMembers}, name); err != nil {
+		if err := table.Exec(tx, []string{table.DeleteGroup, table.DeleteMembers}, name); err != nil {
 			return err
 		}
-		return exec(tx, []string{table.DeleteTargets, table.DeleteTags}, GroupTarget(name))
+		return table.Exec(tx, []string{table.DeleteTargets, table.DeleteTags}, GroupTarget(name))
 	})
 }
 
@@ -214,14 +214,14 @@ func (r *Registry) ListGroups(ctx context.Context, q GroupQuery) (all []Group, e
 			}
 		}
 		if q.Parent != "" && q.Recursive {
-			all, err = rows(tx, table.SelectGroupsBelow, scanGroup, q.Parent, q.After, q.Prefix, q.Prefix, q.Limit)
+			all, err = table.Rows(tx, table.SelectGroupsBelow, scanGroup, q.Parent, q.After, q.Prefix, q.Prefix, q.Limit)
 			return err
 		}
 		roots := 0
 		if q.Roots {
 			roots = 1
 		}
-		all, err = rows(tx, table.SelectGroups, scanGroup, q.After, q.Parent, q.Parent, roots, q.Prefix, q.Prefix, q.Limit)
+		all, err = table.Rows(tx, table.SelectGroups, scanGroup, q.After, q.Parent, q.Parent, roots, q.Prefix, q.Prefix, q.Limit)
 		return err
 	})
 	return all, err
@@ -285,7 +285,7 @@ func (r *Registry) ThingsInGroup(ctx context.Context, group string, recursive bo
 		if recursive {
 			text = table.SelectMembersBelow
 		}
-		all, err = names(tx, text, group, after, limit)
+		all, err = table.Names(tx, text, group, after, limit)
 		return err
 	})
 	return all, err
@@ -298,7 +298,7 @@ func (r *Registry) GroupsOfThing(ctx context.Context, thing, after string, limit
 		if err != nil || !found {
 			return either(err, missing("thing", thing))
 		}
-		all, err = names(tx, table.SelectGroupsOf, thing, after, limit)
+		all, err = table.Names(tx, table.SelectGroupsOf, thing, after, limit)
 		return err
 	})
 	return all, err
@@ -306,7 +306,7 @@ func (r *Registry) GroupsOfThing(ctx context.Context, thing, after string, limit
 
 // groupsAbove gives every group that counts for a thing, with those above.
 func groupsAbove(tx *store.Tx, thing string) ([]string, error) {
-	direct, err := names(tx, table.SelectGroupsOf, thing, "", -1)
+	direct, err := table.Names(tx, table.SelectGroupsOf, thing, "", -1)
 	if err != nil {
 		return nil, err
 	}

@@ -207,42 +207,11 @@ func (r *Registry) Moment() pki.Moment {
 
 // atMost refuses one more of what count counts.
 func atMost(tx *store.Tx, limit int, what, count string, args ...any) error {
-	n, err := number(tx, count, args...)
+	n, err := table.Number(tx, count, args...)
 	if err == nil && n >= limit {
 		err = iot.Errorf(iot.LimitExceeded, "there are %d %s, the most there may be", n, what)
 	}
 	return err
-}
-
-// number reads a count.
-func number(tx *store.Tx, text string, args ...any) (n int, err error) {
-	_, err = tx.QueryRow(text, args, &n)
-	return n, err
-}
-
-// exec runs statements that take the same arguments.
-func exec(tx *store.Tx, texts []string, args ...any) error {
-	for _, text := range texts {
-		if _, err := tx.Exec(text, args...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// rows collects the rows of a query.
-func rows[T any](tx *store.Tx, text string, scan func(store.Scan) (T, error), args ...any) (all []T, err error) {
-	err = tx.Query(text, args, func(s store.Scan) error {
-		one, err := scan(s)
-		all = append(all, one)
-		return err
-	})
-	return all, err
-}
-
-// names collects a column of names.
-func names(tx *store.Tx, text string, args ...any) ([]string, error) {
-	return rows(tx, text, func(s store.Scan) (name string, err error) { return name, s(&name) }, args...)
 }
 
 // fixed refuses changes of what the configuration declares.

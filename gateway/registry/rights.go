@@ -231,7 +231,7 @@ func (r *Registry) addThing(tx *store.Tx, rights *Rights, bindings []Binding, cl
 // addAttached appends the default versions of the policies on a target, all by
 // one query. One that is gone grants nothing and is logged.
 func (r *Registry) addAttached(tx *store.Tx, rights *Rights, target string, group bool) error {
-	attached, err := rows(tx, table.SelectAttachedTexts, func(s store.Scan) (k documentKey, err error) {
+	attached, err := table.Rows(tx, table.SelectAttachedTexts, func(s store.Scan) (k documentKey, err error) {
 		return k, s(&k.name, &k.version, &k.text)
 	}, target)
 	for _, key := range attached {

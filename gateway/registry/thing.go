@@ -191,20 +191,10 @@ func encodeList(list []string) string {
 	return string(text)
 }
 
-// one gives the first row of a query.
-func one[T any](tx *store.Tx, text string, scan func(store.Scan) (T, error), args ...any) (T, bool, error) {
-	all, err := rows(tx, text, scan, args...)
-	if err != nil || len(all) == 0 {
-		var none T
-		return none, false, err
-	}
-	return all[0], true, nil
-}
-
 func thingOf(tx *store.Tx, name string) (Thing, bool, error) {
-	t, found, err := one(tx, table.SelectThing, scanThing, name)
+	t, found, err := table.One(tx, table.SelectThing, scanThing, name)
 	if err == nil && found && t.Static {
-		t.Groups, err = names(tx, table.SelectGroupsOf, name, "", -1)
+		t.Groups, err = table.Names(tx, table.SelectGroupsOf, name, "", -1)
 	}
 	return t, found, err
 }
@@ -248,12 +238,12 @@ func (r *Registry) ListThings(ctx context.Context, q ThingQuery) (all []Thing, e
 		text, args = table.SelectThingsByValue, append([]any{q.Attribute, q.Value}, args...)
 	}
 	err = r.read(ctx, "list things", func(tx *store.Tx) error {
-		if all, err = rows(tx, text, scanThing, args...); err != nil {
+		if all, err = table.Rows(tx, text, scanThing, args...); err != nil {
 			return err
 		}
 		for i := range all {
 			if all[i].Static {
-				if all[i].Groups, err = names(tx, table.SelectGroupsOf, string(all[i].Name), "", -1); err != nil {
+				if all[i].Groups, err = table.Names(tx, table.SelectGroupsOf, string(all[i].Name), "", -1); err != nil {
 					return err
 				}
 			}
@@ -341,13 +331,13 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, ifVersion int64
 		if err != nil {
 			return err
 		}
-		if n, err := number(tx, table.CountPrincipals, name); err != nil || n > 0 {
+		if n, err := table.Number(tx, table.CountPrincipals, name); err != nil || n > 0 {
 			if err == nil {
 				err = iot.Errorf(iot.InvalidRequest, "Cannot delete thing %s; %d principals are still attached, detach them first", name, n)
 			}
 			return err
 		}
-		if err := exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
+		if err := table.Exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
 			return err
 		}
 		_, err = tx.Exec(table.DeleteTags, "thing/"+name)
@@ -358,7 +348,7 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, ifVersion int64
 // loadThings makes the records of the configuration's things, their types and
 // groups, and removes those of things it no longer declares.
 func (r *Registry) loadThings(tx *store.Tx) error {
-	old, err := names(tx, table.SelectStaticThings)
+	old, err := table.Names(tx, table.SelectStaticThings)
 	if err != nil {
 		return err
 	}
@@ -367,7 +357,7 @@ func (r *Registry) loadThings(tx *store.Tx) error {
 	}
 	for _, name := range old {
 		if _, still := r.static[iot.ThingName(name)]; !still {
-			if err := exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
+			if err := table.Exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
 				return err
 			}
 		}
