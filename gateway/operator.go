@@ -162,7 +162,7 @@ func (g *Gateway) Live() error {
 func (o operator) UplinkStatus() (all []httpapi.UplinkStatus) {
 	for _, u := range o.g.rooms.uplinks {
 		s := u.link.Status()
-		one := httpapi.UplinkStatus{Name: s.Name, Profile: s.Profile, State: string(s.State), Since: s.Since, Error: s.Error}
+		one := httpapi.UplinkStatus{Name: s.Name, Profile: s.Profile, State: string(s.State), Since: s.Since, Error: s.Error, Node: s.Node, Attempts: s.Attempts}
 		if shadows, synced := u.shadows(); synced {
 			one.Shadows = make(map[string]int)
 			for _, shadow := range shadows {

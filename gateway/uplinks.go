@@ -86,15 +86,23 @@ func (g *Gateway) newUplink(cfg config.Uplink, h *house, mem memory, figures *up
 // epochOf is where the epoch of an uplink's status is remembered.
 func epochOf(name string) string { return "uplink/" + name }
 
+// endpointOf translates an endpoint of the configuration.
+func endpointOf(e config.Endpoint) uplink.Endpoint {
+	out := uplink.Endpoint{Scheme: e.Scheme, Host: e.Host, Port: e.Port}
+	if e.WebSocket {
+		out.Path = "/mqtt"
+	}
+	return out
+}
+
 // linkConfig translates an entry of `uplinks`.
 func (g *Gateway) linkConfig(cfg config.Uplink, mem memory) (uplink.Config, error) {
 	c := uplink.Config{
 		Name: cfg.Name, Profile: cfg.Profile.Name, ClientID: cfg.ClientID, ReconnectMax: cfg.ReconnectMax, StatusTopic: cfg.Status,
-		Endpoint: uplink.Endpoint{Scheme: cfg.Endpoint.Scheme, Host: cfg.Endpoint.Host, Port: cfg.Endpoint.Port},
-		Dial:     g.env.Dial,
+		Endpoint: endpointOf(cfg.Endpoint), Dial: g.env.Dial,
 	}
-	if cfg.Endpoint.WebSocket {
-		c.Endpoint.Path = "/mqtt"
+	for _, e := range cfg.Others {
+		c.Others = append(c.Others, endpointOf(e))
 	}
 	state, _, err := mem.Load(epochOf(cfg.Name))
 	if err != nil {

@@ -21,6 +21,8 @@ type publisher struct {
 	t    *testing.T
 	at   string
 	name string
+	// every is the time between two messages; 0 is pace.
+	every time.Duration
 
 	mu    sync.Mutex
 	acked map[int]bool
@@ -73,7 +75,7 @@ func (p *publisher) session(client *gwtest.Client, stop <-chan struct{}) {
 			}
 		default:
 			if len(line) < window {
-				time.Sleep(pace)
+				time.Sleep(max(pace, p.every))
 				p.next++
 				text := fmt.Sprintf(`{"p":%q,"n":%d}`, p.name, p.next)
 				line = append(line, sent{p.next, time.Now(), client.TryPublish("dt/"+p.name+"/count", []byte(text), 1)})
@@ -301,13 +303,21 @@ func consume(t *testing.T, address string, out chan<- arrival, pings chan<- stri
 // reference consumer judges the ids.
 func settle(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kills int, upstream *witness) *judge.Judge {
 	t.Helper()
+	reference, _ := judged(t, publishers, arrivals, kills, 1000, upstream)
+	return reference
+}
+
+// judged is settle for at least so many messages; it gives the number of
+// duplicates, too. upstream is nil where nobody stands between.
+func judged(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kills, least int, upstream *witness) (reference *judge.Judge, doubles int) {
+	t.Helper()
 	missing := make(map[string]map[int]bool)
 	total := 0
 	for _, p := range publishers {
 		missing[p.name] = p.acked
 		total += len(p.acked)
 	}
-	reference, seen, doubles := judge.New(), make(map[string]bool), 0
+	reference, seen := judge.New(), make(map[string]bool)
 	left, patience := total, time.After(60*time.Second)
 	for left > 0 {
 		select {
@@ -334,10 +344,10 @@ func settle(t *testing.T, publishers []*publisher, arrivals <-chan arrival, kill
 		t.Logf("%s: %d with ids, %d again, %d skipped by crashes", source, v.Received, v.Duplicates, v.Skipped)
 	}
 	t.Logf("%d acknowledged, all arrived, %d duplicates, %d disturbances", total, doubles, kills)
-	if total < 1000 {
+	if total < least {
 		t.Errorf("only %d messages were acknowledged: the test proves little", total)
 	}
-	return reference
+	return reference, doubles
 }
 
 // TestKill_WithWritesElidedNoNumberIsMissingAndNoneComesTwice kills the gateway

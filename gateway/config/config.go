@@ -337,6 +337,8 @@ type Uplink struct {
 	// Enabled false: no connection, and nothing new is stored for it; default true.
 	Enabled  bool
 	Endpoint Endpoint
+	// Others are further nodes of the same upstream, when endpoint is a list.
+	Others   []Endpoint
 	ClientID string // default gateway.id
 	// Username, Password, Cert and Key are none by default, CA is the system's
 	// pool. Cert and Key: both or neither.

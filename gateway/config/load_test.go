@@ -305,6 +305,14 @@ func TestLoad_PresetsAndWrittenRates(t *testing.T) {
 	}
 }
 
+func TestLoad_EndpointMayBeTheNodesOfACluster(t *testing.T) {
+	u := load(t, smallest+"uplinks: [{name: u, endpoint: [tcp://a, \"tcp://b:2\", tcp://c], port: 2}]\n").Uplinks[0]
+	want := []Endpoint{{Scheme: "tcp", Host: "a", Port: 2}, {Scheme: "tcp", Host: "b", Port: 2}, {Scheme: "tcp", Host: "c", Port: 2}}
+	if got := append([]Endpoint{u.Endpoint}, u.Others...); !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 func TestLoad_EndpointForms(t *testing.T) {
 	for text, want := range map[string]Endpoint{
 		"h.example":           {Scheme: "tls", Host: "h.example", Port: 8883, TLS: true},

@@ -14,7 +14,8 @@ import (
 func (l *loader) uplink(m *tree.Map) {
 	defer m.Done()
 	u := Uplink{Name: name(m), Profile: profileOf(m), Enabled: m.Bool("enabled", "true")}
-	u.Endpoint = endpoint(m, u.Profile)
+	all := endpoints(m, u.Profile)
+	u.Endpoint, u.Others = all[0], all[1:]
 	u.ClientID = tree.Get(m, "client_id", "text", string(l.cfg.Gateway.ID), clientID)
 	u.Username = l.secret(m, "username", "", value.Place{Public: true})
 	u.Password = l.secret(m, "password", "", value.Place{})
@@ -213,25 +214,56 @@ var schemes = []Endpoint{
 // aliases are schemes of other products.
 var aliases = map[string]string{"mqtt": "tcp", "mqtts": "tls", "ssl": "tls", "http": "ws", "https": "wss"}
 
-func endpoint(m *tree.Map, p Profile) Endpoint {
-	e := tree.Get(m, "endpoint", "host, or tcp:// tls:// ws:// wss:// host[:port]", tree.Required, parseEndpoint)
+// nodesMax is how many nodes of an upstream can be listed.
+const nodesMax = 16
+
+// endpoints reads one address, or the list of a cluster's; never empty.
+func endpoints(m *tree.Map, p Profile) []Endpoint {
+	const form = "host, or tcp:// tls:// ws:// wss:// host[:port], or a list of these"
+	if m.Kind("endpoint") != tree.List {
+		return withPorts(m, p, []Endpoint{tree.Get(m, "endpoint", form, tree.Required, parseEndpoint)})
+	}
+	var all []Endpoint
+	for i, text := range m.Texts("endpoint", form, tree.Required) {
+		e, err := parseEndpoint(text)
+		switch {
+		case err != nil:
+			m.Fail(fmt.Sprintf("endpoint[%d]", i), err.Error(), "")
+		case len(all) > 0 && e.Scheme != all[0].Scheme:
+			m.Fail(fmt.Sprintf("endpoint[%d]", i), fmt.Sprintf("scheme %s beside %s: nodes of one upstream speak the same", e.Scheme, all[0].Scheme), "use one scheme, or two uplinks")
+		default:
+			all = append(all, e)
+		}
+	}
+	if len(all) == 0 || len(all) > nodesMax {
+		m.Fail("endpoint", fmt.Sprintf("%d nodes: want 1 to %d", len(all), nodesMax), "")
+		all = append(all, Endpoint{})[:1]
+	}
+	return withPorts(m, p, all)
+}
+
+// withPorts gives those without a port that of `port`, or the usual one.
+func withPorts(m *tree.Map, p Profile, all []Endpoint) []Endpoint {
 	def := ""
 	for _, s := range schemes {
-		if s.Scheme == e.Scheme {
+		if s.Scheme == all[0].Scheme {
 			def = fmt.Sprint(s.Port)
 		}
 	}
 	port := int(m.Integer("port", def, 1, 65535))
-	switch {
-	case e.Port == 0:
-		e.Port = port
-	case m.Has("port") && port != e.Port:
-		m.Fail("port", fmt.Sprintf("port %d, but the endpoint says %d", port, e.Port), "remove one of them")
+	for i := range all {
+		e := &all[i]
+		switch {
+		case e.Port == 0:
+			e.Port = port
+		case m.Has("port") && port != e.Port:
+			m.Fail("port", fmt.Sprintf("port %d, but the endpoint says %d", port, e.Port), "remove one of them")
+		}
+		if p.Name == profile.AWSIoTCore && e.Port == 443 && e.TLS && !e.WebSocket {
+			e.ALPN = "x-amzn-mqtt-ca"
+		}
 	}
-	if p.Name == profile.AWSIoTCore && e.Port == 443 && e.TLS && !e.WebSocket {
-		e.ALPN = "x-amzn-mqtt-ca"
-	}
-	return e
+	return all
 }
 
 // parseEndpoint reads an endpoint; Port is 0 when it has none.

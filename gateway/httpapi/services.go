@@ -35,6 +35,10 @@ type UplinkStatus struct {
 	State   string    `json:"state"`
 	Since   time.Time `json:"since"`
 	Error   string    `json:"error,omitempty"`
+	// Node is where the last attempt went, Attempts how many there were since the
+	// start.
+	Node     string `json:"node"`
+	Attempts int    `json:"attempts"`
 	// Shadows counts the synced shadows by state.
 	Shadows map[string]int `json:"shadows,omitempty"`
 }

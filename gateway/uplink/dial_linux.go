@@ -58,15 +58,14 @@ func (l *Link) opener(address func()) proxy.Opener {
 	return func(ctx context.Context, _, addr string) (net.Conn, error) { return l.cfg.Proxy.Dial(ctx, open, addr) }
 }
 
-// dial opens the connection up to where MQTT begins.
-func (l *Link) dial(ctx context.Context, address func()) (net.Conn, error) {
-	e := l.cfg.Endpoint
+// dial opens the connection to a node up to where MQTT begins.
+func (l *Link) dial(ctx context.Context, e Endpoint, address func()) (net.Conn, error) {
 	conn, err := l.opener(address)(ctx, "tcp", e.Address())
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", e, err)
 	}
 	if e.Secure() {
-		secure := tls.Client(conn, l.tlsConfig())
+		secure := tls.Client(conn, l.tlsConfig(e))
 		if err := secure.HandshakeContext(ctx); err != nil {
 			conn.Close()
 			return nil, fmt.Errorf("TLS handshake with %s: %w", e, err)
@@ -85,8 +84,8 @@ func (l *Link) dial(ctx context.Context, address func()) (net.Conn, error) {
 
 // tlsConfig completes the configured one: SNI always, TLS 1.2 at least, ALPN
 // for aws-iot-core on port 443 (upstream.md section 2).
-func (l *Link) tlsConfig() *tls.Config {
-	if !l.cfg.Endpoint.Secure() {
+func (l *Link) tlsConfig(e Endpoint) *tls.Config {
+	if !e.Secure() {
 		return nil
 	}
 	c := &tls.Config{}
@@ -94,13 +93,13 @@ func (l *Link) tlsConfig() *tls.Config {
 		c = l.cfg.TLS.Clone()
 	}
 	if c.ServerName == "" {
-		c.ServerName = l.cfg.Endpoint.Host
+		c.ServerName = e.Host
 	}
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
 	switch {
-	case l.needsALPN():
+	case l.needsALPN(e):
 		c.NextProtos = []string{alpnAWS}
-	case l.cfg.Endpoint.Scheme == "wss":
+	case e.Scheme == "wss":
 		c.NextProtos = []string{"http/1.1"} // a WebSocket begins there, never in HTTP/2
 	}
 	return c

@@ -33,6 +33,7 @@ var errStopped = errors.New("uplink stops")
 // epoch is one connection from CONNACK to its end.
 type epoch struct {
 	link    *Link
+	node    Endpoint
 	wire    *wire
 	client  mqtt.Client
 	out     *outbox
@@ -77,11 +78,12 @@ func (l *Link) open(ctx, life context.Context, running *sync.WaitGroup) (*epoch,
 	attempt, cancel := context.WithTimeout(ctx, l.profile.ConnectTimeout)
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
-	conn, err := l.dial(attempt, func() { l.step(event{kind: evAddress}) })
+	node := l.node()
+	conn, err := l.dial(attempt, node, func() { l.step(event{kind: evAddress}) })
 	if err != nil {
 		return nil, false, err
 	}
-	e := &epoch{link: l, wire: newWire(conn), in: newWindow(), running: running}
+	e := &epoch{link: l, node: node, wire: newWire(conn), in: newWindow(), running: running}
 	e.out = newOutbox(l.cfg.PendingMax, func(n int) { l.figures.pending.Set(float64(n), l.cfg.Name) })
 	context.AfterFunc(life, func() { e.wire.fail(context.Cause(life)) })
 	l.mu.Lock()
@@ -130,7 +132,7 @@ func (e *epoch) connectWith(ctx context.Context, o *mqtt.ClientOptions) (session
 	select {
 	case <-token.Done():
 	case <-ctx.Done():
-		e.wire.fail(fmt.Errorf("no CONNACK from %s: %w", e.link.cfg.Endpoint, ctx.Err()))
+		e.wire.fail(fmt.Errorf("no CONNACK from %s: %w", e.node, ctx.Err()))
 		<-token.Done()
 	}
 	if code := e.wire.refusal(); code != 0 {
@@ -150,7 +152,7 @@ func (e *epoch) connectWith(ctx context.Context, o *mqtt.ClientOptions) (session
 func (e *epoch) options(ctx context.Context) *mqtt.ClientOptions {
 	cfg := e.link.cfg
 	o := mqtt.NewClientOptions()
-	o.AddBroker("tcp://" + cfg.Endpoint.Address())
+	o.AddBroker("tcp://" + e.node.Address())
 	o.SetClientID(cfg.ClientID).SetUsername(cfg.Username).SetPassword(cfg.Password)
 	o.SetProtocolVersion(4).SetCleanSession(false)
 	o.SetAutoReconnect(false).SetConnectRetry(false).SetResumeSubs(false)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -496,3 +497,40 @@ func (b booted) Now() time.Time    { return time.Now() }
 func (b booted) Up() time.Duration { return time.Since(b.at) }
 func (b booted) Boot() string      { return "abcdef" }
 func (b booted) Synced() bool      { return true }
+
+// TestRun_TakesTheNextNodeAfterALoss: upstream.md section 3. Gateways begin at
+// different nodes of a cluster, and each attempt takes the next.
+func TestRun_TakesTheNextNodeAfterALoss(t *testing.T) {
+	nodes := []Endpoint{{Scheme: "tcp", Host: "b", Port: 1}, {Scheme: "tcp", Host: "c", Port: 1}}
+	var seen []string
+	inBubble(t, func(_ int, s *session) { s.accept(3, false) }, func(c *Config) {
+		c.Others = nodes
+		dial := c.Dial
+		c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			seen = append(seen, addr)
+			return dial(ctx, network, addr)
+		}
+	}, func(l *Link, _ *fakeUpstream) {
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if node := l.Status().Node; !strings.Contains(node, seen[len(seen)-1]) {
+			t.Errorf("the status names %s, the last attempt went to %s", node, seen[len(seen)-1])
+		}
+	})
+	if len(seen) < 6 {
+		t.Fatalf("attempts: %v", seen)
+	}
+	for i := range seen[3:] {
+		if seen[i] == seen[i+1] || seen[i] != seen[i+3] {
+			t.Fatalf("not one after the other: %v", seen)
+		}
+	}
+	first := make(map[Endpoint]bool)
+	for _, id := range []string{"site-1", "site-2", "site-3", "site-4", "site-5", "site-6"} {
+		l := &Link{cfg: Config{ClientID: id, Endpoint: Endpoint{Host: "a"}, Others: nodes}}
+		first[l.nodeAt(1)] = true
+	}
+	if len(first) != 3 {
+		t.Errorf("six gateways begin at %v", first)
+	}
+}

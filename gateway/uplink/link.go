@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"strings"
 	"sync"
@@ -134,7 +135,10 @@ func (l *Link) Status() Status {
 }
 
 func (l *Link) status() Status {
-	s := Status{Name: l.cfg.Name, Profile: l.profile.Name, State: l.machine.state, Since: l.machine.since, Error: l.machine.err}
+	s := Status{
+		Name: l.cfg.Name, Profile: l.profile.Name, State: l.machine.state, Since: l.machine.since, Error: l.machine.err,
+		Node: l.nodeAt(l.machine.attempts).String(), Attempts: l.machine.attempts,
+	}
 	if s.State.Up() && l.complaint != nil {
 		s.Error = l.complaint.Error()
 	}
@@ -169,6 +173,24 @@ func (l *Link) Throttle(on bool) {
 		return
 	}
 	l.step(event{kind: evEased})
+}
+
+// node is where the attempt that is under way, or was last, connects to.
+func (l *Link) node() Endpoint {
+	l.mu.Lock()
+	attempts := l.machine.attempts
+	l.mu.Unlock()
+	return l.nodeAt(attempts)
+}
+
+// nodeAt is where an attempt connects to, by its number.
+func (l *Link) nodeAt(attempt int) Endpoint {
+	first := fnv.New32a()
+	first.Write([]byte(l.cfg.ClientID))
+	if at := (uint(first.Sum32()) + uint(attempt)) % uint(1+len(l.cfg.Others)); at > 0 {
+		return l.cfg.Others[at-1]
+	}
+	return l.cfg.Endpoint
 }
 
 // end stops the attempt or epoch that is under way.

@@ -527,7 +527,7 @@ func TestDial_AWSOnPort443AsksForItsProtocolAndSendsSNI(t *testing.T) {
 				return new(net.Dialer).DialContext(ctx, network, addr)
 			}
 		})
-		conn, err := l.dial(t.Context(), func() {})
+		conn, err := l.dial(t.Context(), l.node(), func() {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,6 +34,7 @@ const expirySoon = 14 * 24 * time.Hour
 // trial tries a link step by step; the first that fails ends it.
 type trial struct {
 	l     *Link
+	node  Endpoint
 	steps []Step
 	conn  net.Conn
 	paho  mqtt.Client
@@ -43,11 +44,12 @@ type trial struct {
 
 // Try connects to the upstream beside the link's own connection, and tells each
 // step: names, TCP, TLS, MQTT, limits, a publish to a topic with its
-// acknowledgement, the link's subscriptions. It takes the link's client id while
+// acknowledgement, the link's subscriptions; of the other nodes of a cluster,
+// whether they take connections. It takes the link's client id while
 // that is offline, without touching what waits for it there, and one of its own
 // (with "-test") while it is online. It blocks for at most about 30 s.
 func (l *Link) Try(ctx context.Context, topic string) []Step {
-	t := &trial{l: l, id: l.cfg.ClientID}
+	t := &trial{l: l, node: l.node(), id: l.cfg.ClientID}
 	if l.Status().State.Up() {
 		t.id += "-test"
 	}
@@ -72,7 +74,28 @@ func (l *Link) Try(ctx context.Context, topic string) []Step {
 			break
 		}
 	}
+	for _, node := range append([]Endpoint{l.cfg.Endpoint}, l.cfg.Others...) {
+		if node != t.node {
+			t.steps = append(t.steps, l.knock(ctx, node))
+		}
+	}
 	return t.steps
+}
+
+// knock looks whether another node of the upstream takes connections.
+func (l *Link) knock(ctx context.Context, node Endpoint) Step {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, l.profile.ConnectTimeout)
+	defer cancel()
+	s := Step{Step: "other node", OK: true, Detail: node.String()}
+	conn, err := l.dial(ctx, node, func() {})
+	if err != nil {
+		s.OK, s.Detail, s.Hint = false, err.Error(), "the link works without this node; it is tried when another is lost"
+	} else {
+		conn.Close()
+	}
+	s.TookMS = time.Since(began).Milliseconds()
+	return s
 }
 
 func (t *trial) close() {
@@ -85,7 +108,7 @@ func (t *trial) close() {
 }
 
 func (t *trial) resolve(ctx context.Context) (string, string, error) {
-	host := t.l.cfg.Endpoint.Host
+	host := t.node.Host
 	if t.l.cfg.Proxy.IsSet() {
 		return fmt.Sprintf("%s is resolved by the proxy %s", host, t.l.cfg.Proxy), "", nil
 	}
@@ -102,7 +125,7 @@ func (t *trial) resolve(ctx context.Context) (string, string, error) {
 func (t *trial) dial(ctx context.Context) (detail, hint string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.l.profile.ConnectTimeout)
 	defer cancel()
-	if t.conn, err = t.l.opener(func() {})(ctx, "tcp", t.l.cfg.Endpoint.Address()); err != nil {
+	if t.conn, err = t.l.opener(func() {})(ctx, "tcp", t.node.Address()); err != nil {
 		hint = "a firewall, or nobody listens there: check host and port; behind a proxy set uplinks[].proxy"
 		if t.l.cfg.Proxy.IsSet() {
 			hint = "check uplinks[].proxy, its credentials, and whether the proxy may reach the upstream's port"
@@ -113,7 +136,7 @@ func (t *trial) dial(ctx context.Context) (detail, hint string, err error) {
 }
 
 func (t *trial) handshake(ctx context.Context) (string, string, error) {
-	c := t.l.tlsConfig()
+	c := t.l.tlsConfig(t.node)
 	if c == nil {
 		return "", "", nil
 	}
@@ -184,7 +207,7 @@ func texts(ips []net.IP) (all []string) {
 }
 
 func (t *trial) upgrade(ctx context.Context) (string, string, error) {
-	e := t.l.cfg.Endpoint
+	e := t.node
 	if e.Scheme != "ws" && e.Scheme != "wss" {
 		return "", "", nil
 	}
@@ -202,7 +225,7 @@ func (t *trial) connect(ctx context.Context) (string, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.l.profile.ConnectTimeout)
 	defer cancel()
 	t.wire = newWire(t.conn)
-	e := &epoch{link: t.l, wire: t.wire, in: newWindow()}
+	e := &epoch{link: t.l, node: t.node, wire: t.wire, in: newWindow()}
 	o := e.options(ctx)
 	o.SetClientID(t.id).SetCleanSession(t.id != t.l.cfg.ClientID)
 	o.SetDefaultPublishHandler(func(mqtt.Client, mqtt.Message) {}) // not acknowledged: it comes again to the link
@@ -297,6 +320,6 @@ func (t *trial) await(ctx context.Context, token mqtt.Token) error {
 }
 
 // needsALPN reports whether the way is AWS IoT Core's on port 443.
-func (l *Link) needsALPN() bool {
-	return l.profile.Name == profile.AWSIoTCore && l.cfg.Endpoint.Scheme == "tls" && l.cfg.Endpoint.Port == 443
+func (l *Link) needsALPN(e Endpoint) bool {
+	return l.profile.Name == profile.AWSIoTCore && e.Scheme == "tls" && e.Port == 443
 }

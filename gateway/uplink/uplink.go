@@ -74,6 +74,10 @@ type Config struct {
 	// Profile is a name of the table in package profile; empty is `generic`.
 	Profile  string
 	Endpoint Endpoint
+	// Others are further nodes of the same upstream, a cluster: each attempt takes
+	// the next node. Which one is the first depends on ClientID, so that gateways
+	// spread over the nodes.
+	Others []Endpoint
 	// ClientID is fixed: the upstream keeps a session under it.
 	ClientID           string
 	Username, Password string
@@ -122,6 +126,10 @@ type Status struct {
 	State   State     `json:"state"`
 	Since   time.Time `json:"since"`
 	Error   string    `json:"error"`
+	// Node is where the last attempt went, Attempts how many there were since the
+	// start.
+	Node     string `json:"node"`
+	Attempts int    `json:"attempts"`
 }
 
 // addition is a subscription made on a link that runs.
