@@ -43,7 +43,7 @@ var doors = map[string][]string{
 
 // pure rooms decide: no network, no files, no lock, no clock, no goroutine.
 var pure = []string{
-	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
+	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/spelling", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
 	"gateway/shadow/doc", "gateway/sigv4", "gateway/ban", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "drivers/bus/verdict", "shadowsync/pace",
 }
 
@@ -56,13 +56,14 @@ var arrows = map[string][]string{
 	"gateway/topic":              {"gateway/iot"},
 	"gateway/topic/template":     {"gateway/iot", "gateway/topic"},
 	"gateway/policy":             {"gateway/iot", "gateway/topic"},
-	"gateway/iotsql":             {"gateway/iot", "gateway/topic", "gateway/iotsql/"},
+	"gateway/spelling":           {},
+	"gateway/iotsql":             {"gateway/iot", "gateway/topic", "gateway/spelling", "gateway/iotsql/"},
 	"gateway/shadow/doc":         {"gateway/iot"},
 	"gateway/sigv4":              {"gateway/iot"},
 	"gateway/clock":              {},
 	"gateway/ids":                {},
 	"gateway/metrics":            {},
-	"gateway/config":             {"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/iotsql", "gateway/uplink/profile", "gateway/config/", "drivers", "drivers/filter"},
+	"gateway/config":             {"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/iotsql", "gateway/spelling", "gateway/uplink/profile", "gateway/config/", "drivers", "drivers/filter"},
 	"gateway/store":              {"gateway/clock", "gateway/metrics"},
 	"gateway/messages":           {"gateway/iot", "gateway/store", "gateway/clock", "gateway/metrics", "gateway/ids", "gateway/messages/"},
 	"gateway/ban":                {},

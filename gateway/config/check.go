@@ -11,6 +11,7 @@ import (
 	"github.com/tidehold/tidehold/drivers/filter"
 	"github.com/tidehold/tidehold/gateway/config/tree"
 	"github.com/tidehold/tidehold/gateway/config/value"
+	"github.com/tidehold/tidehold/gateway/spelling"
 )
 
 // site is where an entry of a list stands.
@@ -121,7 +122,7 @@ func (l *loader) checkSensor(m *tree.Map, s drivers.SensorConfig) {
 	driver, ok := l.opt.Parts.Driver(s.Driver)
 	if !ok {
 		hint := "there are " + strings.Join(l.opt.Parts.Names(), ", ")
-		if near, found := value.Nearest(s.Driver, l.opt.Parts.Names()); found {
+		if near, found := spelling.Nearest(s.Driver, l.opt.Parts.Names()); found {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		m.Fail("driver", fmt.Sprintf("unknown driver %q", s.Driver), hint)
@@ -154,7 +155,7 @@ func (l *loader) busOf(m *tree.Map, s drivers.SensorConfig) (drivers.BusConfig, 
 		names = append(names, b.Name)
 	}
 	hint := "add it to buses"
-	if near, found := value.Nearest(s.Bus, names); found {
+	if near, found := spelling.Nearest(s.Bus, names); found {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	} else if len(names) > 0 {
 		hint = "there are " + strings.Join(names, ", ")
@@ -235,7 +236,7 @@ func (l *loader) checkInterlocks() {
 		}
 		others := slices.DeleteFunc(slices.Clone(groups), func(g string) bool { return g == out.Interlock.Group })
 		hint := "a group holds at least two outputs"
-		if near, ok := value.Nearest(out.Interlock.Group, others); ok {
+		if near, ok := spelling.Nearest(out.Interlock.Group, others); ok {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		l.sites.outputs[i].m.Warn("interlock.group", fmt.Sprintf("output %q is alone in group %q", out.Name, out.Interlock.Group), hint)

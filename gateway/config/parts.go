@@ -11,6 +11,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/config/tree"
 	"github.com/tidehold/tidehold/gateway/config/value"
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/spelling"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
@@ -196,7 +197,7 @@ func oneOf(m *tree.Map, path, word string, words []string) {
 		}
 	}
 	hint := ""
-	if near, ok := value.Nearest(word, words); ok {
+	if near, ok := spelling.Nearest(word, words); ok {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	m.Fail(path, fmt.Sprintf("%q is not one of %s", word, strings.Join(words, ", ")), hint)

@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	"github.com/tidehold/tidehold/gateway/config/tree"
-	"github.com/tidehold/tidehold/gateway/config/value"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/iotsql"
+	"github.com/tidehold/tidehold/gateway/spelling"
 )
 
 var (
@@ -116,7 +116,7 @@ func (l *loader) checkAction(m *tree.Map, path string, action json.RawMessage) b
 	for kind, fields := range members {
 		if !slices.Contains(l.opt.Actions, kind) {
 			hint := "there are " + strings.Join(l.opt.Actions, ", ")
-			if near, ok := value.Nearest(kind, l.opt.Actions); ok {
+			if near, ok := spelling.Nearest(kind, l.opt.Actions); ok {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			m.Fail(path, fmt.Sprintf("action %q is not available here", kind), hint)

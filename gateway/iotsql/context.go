@@ -2,9 +2,7 @@ package iotsql
 
 import (
 	"github.com/tidehold/tidehold/gateway/iot"
-	"github.com/tidehold/tidehold/gateway/iotsql/cache"
-	"github.com/tidehold/tidehold/gateway/iotsql/regex"
-	"github.com/tidehold/tidehold/gateway/iotsql/timeform"
+	"github.com/tidehold/tidehold/gateway/iotsql/pattern"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
@@ -49,16 +47,17 @@ type Context struct {
 	// make newuuid() and rand() Undefined.
 	NewUUID func() string
 	Random  func() float64
-	// Timeouts counts the regular expressions that were given up after 5 ms,
-	// whose functions became Undefined.
-	Timeouts uint64
 
 	scope    scope
 	own      Document
-	patterns cache.LRU[*regex.Pattern]
-	formats  cache.LRU[*timeform.Joda]
-	readers  cache.LRU[*timeform.Reader]
-	zones    cache.LRU[timeform.Zone]
+	patterns pattern.Memory
+}
+
+// TakeTimeouts is how many regular expressions were given up after 5 ms since
+// the last call; their functions became Undefined.
+func (c *Context) TakeTimeouts() (n uint64) {
+	n, c.patterns.Timeouts = c.patterns.Timeouts, 0
+	return n
 }
 
 // scope is what compiled expressions see.

@@ -48,8 +48,10 @@ func literalAPI(c *compiler, x *syntax.Call, constants []*value.Value) (any, err
 	if len(constants) == 0 {
 		return nil, nil
 	}
-	if api, ok := constantText(constants, 0); ok && (api == "DescribeThing" || api == "ListThingGroupsForThing") {
-		return nil, nil
+	if constants[0] != nil {
+		if api, _ := constants[0].AsText(); api == "DescribeThing" || api == "ListThingGroupsForThing" {
+			return nil, nil
+		}
 	}
 	return nil, c.errorAt(x.Args[0], x.Name, "the literal 'DescribeThing' or 'ListThingGroupsForThing'")
 }

@@ -6,8 +6,10 @@ import (
 	"slices"
 
 	"github.com/tidehold/tidehold/gateway/iotsql/library"
+	"github.com/tidehold/tidehold/gateway/iotsql/pattern"
 	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
+	"github.com/tidehold/tidehold/gateway/spelling"
 )
 
 // nature says what a function's value depends on.
@@ -36,13 +38,13 @@ type function struct {
 // the clock or the house, or prepare their patterns.
 var functions = map[string]function{
 	"rand":                    {nature: varying, run: random},
-	"regexp_matches":          {least: 2, most: 2, run: regexpMatches, prepare: prepareRegex},
-	"regexp_replace":          {least: 3, most: 3, run: regexpReplace, prepare: prepareRegex},
-	"regexp_substr":           {least: 2, most: 2, run: regexpSubstr, prepare: prepareRegex},
+	"regexp_matches":          patterned((*pattern.Memory).Matches, pattern.Regex).taking(2, 2),
+	"regexp_replace":          patterned((*pattern.Memory).Replace, pattern.Regex).taking(3, 3),
+	"regexp_substr":           patterned((*pattern.Memory).Substr, pattern.Regex).taking(2, 2),
 	"decode":                  {least: 2, most: 2, modern: true, run: decode, prepare: refuseProto},
 	"timestamp":               {nature: varying, run: timestamp},
-	"parse_time":              {least: 2, most: 3, modern: true, run: parseTime, prepare: prepareParseTime},
-	"time_to_epoch":           {least: 2, most: 2, modern: true, run: timeToEpoch, prepare: prepareTimeToEpoch},
+	"parse_time":              patterned((*pattern.Memory).Time, pattern.ParseTime).taking(2, 3).since2016(),
+	"time_to_epoch":           patterned((*pattern.Memory).Epoch, pattern.TimeToEpoch).taking(2, 2).since2016(),
 	"topic":                   {most: 1, nature: varying, run: topicOf},
 	"clientid":                {nature: varying, run: clientID},
 	"principal":               {nature: varying, run: principal},
@@ -196,35 +198,9 @@ func (c *compiler) encodePayload(x *syntax.Call) (compiled, error) {
 
 // suggestion proposes the function whose name is nearest to name.
 func suggestion(name string) string {
-	best, least := "", 3
-	for _, candidate := range append(slices.Sorted(maps.Keys(library.Functions)), slices.Sorted(maps.Keys(functions))...) {
-		if d := distance(name, candidate); d < least {
-			best, least = candidate, d
-		}
-	}
-	if best == "" {
+	near, ok := spelling.Nearest(name, append(slices.Sorted(maps.Keys(library.Functions)), slices.Sorted(maps.Keys(functions))...))
+	if !ok {
 		return ""
 	}
-	return "; did you mean " + best + "?"
-}
-
-// distance is the edit distance of two short names.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return "; did you mean " + near + "?"
 }

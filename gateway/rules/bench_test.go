@@ -129,7 +129,7 @@ func BenchmarkFire_RepublishOnOneCore(b *testing.B) {
 	n := int64(0)
 	for b.Loop() {
 		v.one(&a, look)
-		j, _ := r.queue.take()
+		j, _ := r.queue.Take()
 		r.perform(ctx, j)
 		n++
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/rules/action"
 	"github.com/tidehold/tidehold/gateway/rules/agenda"
 	"github.com/tidehold/tidehold/gateway/rules/folder"
+	"github.com/tidehold/tidehold/gateway/rules/recent"
 	"github.com/tidehold/tidehold/gateway/rules/table"
 	"github.com/tidehold/tidehold/gateway/store"
 	"github.com/tidehold/tidehold/gateway/topic"
@@ -111,7 +112,7 @@ type Engine struct {
 	intake *intake
 	agenda *agenda.Agenda[*runner]
 	saver  *saver
-	recent recent
+	recent recent.Messages
 	born   instant
 	sifted atomic.Bool // misses were counted that the evaluator has not seen
 
@@ -208,7 +209,7 @@ func (e *Engine) Handle(m iot.Message) {
 	matched := 0
 	e.table.Load().matches.Each(topic.Name(m.Topic), func(r *runner) { only = r; matched++ })
 	if matched == 0 {
-		e.recent.sample(&m, e.since(&m))
+		e.recent.Sample(&m, e.since(&m))
 		return
 	}
 	if matched > 1 {

@@ -120,7 +120,7 @@ func (v *evaluator) one(a *arrival, look func(*runner)) {
 	} else if a.rule.program.Load().live() {
 		v.look(a.rule)
 	}
-	v.engine.recent.sample(&a.message, v.now.up)
+	v.engine.recent.Sample(&a.message, v.now.up)
 }
 
 // sift sees in passing that the rule gives nothing for a message: the evaluator
@@ -132,7 +132,7 @@ func (r *runner) sift(m *iot.Message) bool {
 	}
 	r.tally.passed.Add(1)
 	r.trace.Miss(m.Arrived.UnixMilli(), m)
-	e.recent.sample(m, e.since(m))
+	e.recent.Sample(m, e.since(m))
 	if !e.sifted.Load() && e.sifted.CompareAndSwap(false, true) {
 		rouse(e.wake) // it brings counts into the metrics
 	}
@@ -224,6 +224,10 @@ func (r *runner) evaluate(p *program, m *iot.Message, document *iotsql.Document,
 	}
 	if m.Origin.TraceID == "" {
 		m.Origin.TraceID = c.Message.Origin.TraceID
+	}
+	if n := c.TakeTimeouts(); n > 0 {
+		r.engine.figures.timeouts.Add(float64(n), r.name)
+		r.complain("rule pattern took too long and was given up", "topic", m.Topic, "count", n)
 	}
 	c.Message, c.Document = iot.Message{}, nil
 }

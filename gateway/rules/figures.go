@@ -10,7 +10,7 @@ import (
 type figures struct {
 	matched, evaluated, errors, dropped, actionFailed *metrics.Counter
 	notFound, intakeDropped, saveFailed, lookupFailed *metrics.Counter
-	missed                                            *metrics.Counter
+	missed, timeouts                                  *metrics.Counter
 	lastMatch, lastError                              *metrics.Gauge
 	duration                                          *metrics.Histogram
 }
@@ -29,6 +29,7 @@ func newFigures(m *metrics.Registry) figures {
 		intakeDropped: m.Counter("rule_intake_dropped_total", "Messages dropped because evaluation could not follow."),
 		saveFailed:    m.Counter("rule_checkpoint_failures_total", "Stores of rules' memory that failed."),
 		lookupFailed:  m.Counter("rule_lookup_failures_total", "Functions that look outside the message and failed.", "rule", "function"),
+		timeouts:      m.Counter("rule_pattern_timeouts_total", "Regular expressions given up after 5 ms; their functions were Undefined.", "rule"),
 		duration:      m.Histogram("rule_duration_seconds", "Time the actions of one result took.", []float64{.0001, .001, .01, .1, 1, 5, 30}, "rule"),
 	}
 }

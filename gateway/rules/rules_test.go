@@ -256,23 +256,6 @@ func TestTables_PutUpdateDelete(t *testing.T) {
 	}
 }
 
-func TestQueue_AFullOneDropsTheOldestAndNeverBlocks(t *testing.T) {
-	q := ring[int]{size: func(*int) int { return 1 }}
-	for i := range QueueMax + 5 {
-		if dropped := q.put(i, QueueMax, 1<<20); len(dropped) > 0 && dropped[0] != i-QueueMax {
-			t.Fatalf("put %d drops %v", i, dropped)
-		}
-	}
-	for i := range QueueMax {
-		if got, ok := q.take(); !ok || got != i+5 {
-			t.Fatalf("take %d gives %d, %v", i, got, ok)
-		}
-	}
-	if q.len() != 0 || q.bytes != 0 || q.items != nil {
-		t.Errorf("an empty queue holds %+v", q)
-	}
-}
-
 func TestTime_AStatementFiresWithoutAMessage(t *testing.T) {
 	w := start(t, nil, map[string]string{"r": `{"sql":"SELECT last(n) AS n, 'silent' AS alarm FROM 'q' WINDOW SESSION(100ms)","actions":[{"republish":{"topic":"alarm"}}]}`})
 	w.engine.Handle(say("q", `{"n":7}`))

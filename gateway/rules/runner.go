@@ -14,6 +14,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/iotsql"
 	"github.com/tidehold/tidehold/gateway/rules/action"
 	"github.com/tidehold/tidehold/gateway/rules/agenda"
+	"github.com/tidehold/tidehold/gateway/rules/queue"
 	"github.com/tidehold/tidehold/gateway/rules/trace"
 )
 
@@ -72,7 +73,7 @@ type runner struct {
 
 	mu    sync.Mutex
 	busy  bool // it has a worker
-	queue ring[*job]
+	queue queue.Ring[*job]
 	// results are those of windows, timers and schedules; they stay until they
 	// have been performed.
 	results     []*job
@@ -87,7 +88,7 @@ type runner struct {
 
 func newRunner(e *Engine, p *program, fromFile bool, created time.Time) *runner {
 	r := &runner{engine: e, name: p.rule.Name, fromFile: fromFile, created: created,
-		queue: ring[*job]{spare: 16, size: func(j **job) int { return (*j).bytes() }}}
+		queue: queue.New(16, func(j **job) int { return (*j).bytes() })}
 	r.appointment = agenda.Of(r)
 	r.attach(p)
 	return r
@@ -131,7 +132,7 @@ func (r *runner) put(j *job) {
 		}
 		r.ticking = true
 	}
-	dropped := r.queue.put(j, QueueMax, QueueBytes)
+	dropped := r.queue.Put(j, QueueMax, QueueBytes)
 	for _, d := range dropped {
 		r.ticking = r.ticking && d.kind != toTick
 	}
@@ -184,7 +185,7 @@ func (r *runner) wake() {
 	}
 }
 
-func (r *runner) waits() bool { return r.queue.len() > 0 || len(r.results) > 0 && r.results[0].stored }
+func (r *runner) waits() bool { return r.queue.Len() > 0 || len(r.results) > 0 && r.results[0].stored }
 
 // next gives the worker its next job; without one, or when ctx has ended, the
 // worker is over.
@@ -195,7 +196,7 @@ func (r *runner) next(ctx context.Context) *job {
 		if len(r.results) > 0 && r.results[0].stored {
 			return r.results[0]
 		}
-		if j, ok := r.queue.take(); ok {
+		if j, ok := r.queue.Take(); ok {
 			return j
 		}
 	}

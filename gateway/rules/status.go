@@ -83,7 +83,7 @@ func (r *runner) status() Status {
 		s.Broken = p.broken.Error()
 	}
 	r.mu.Lock()
-	s.Waiting = r.queue.len() + len(r.results)
+	s.Waiting = r.queue.Len() + len(r.results)
 	r.mu.Unlock()
 	if m := p.memory; m != nil && p.live() && m.mu.TryLock() {
 		stats := m.state.Stats()

@@ -133,7 +133,7 @@ func (e *Engine) realMessage(p *program) (iot.Message, error) {
 		now := e.now()
 		return p.scheduleMessage(now.wall, now), nil
 	}
-	m, ok := e.recent.find(p.covers)
+	m, ok := e.recent.Find(p.covers)
 	if !ok {
 		return m, iot.Errorf(iot.NotFound, "no message that FROM covers came lately; give one")
 	}
@@ -211,3 +211,7 @@ func (e *Engine) judge(ctx context.Context, a *action.Action, c *action.Call, f 
 	}
 	return w
 }
+
+// Recent are the messages that were remembered, the latest first; with a
+// filter, those it covers. They are samples: not every message is among them.
+func (e *Engine) Recent(filter topic.Filter) []iot.Message { return e.recent.All(filter) }

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -201,5 +202,20 @@ func TestSift_CountsLikeAnEvaluation(t *testing.T) {
 	h.metrics.Handler().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
 	if !strings.Contains(recorder.Body.String(), `tidehold_rule_misses_total{rule="r"} 3`) {
 		t.Error("the metrics have not heard of the misses")
+	}
+}
+
+func TestPattern_OneThatTakesTooLongIsCountedAndLogged(t *testing.T) {
+	h := newHouse(t, Config{Rules: []Rule{rule("r", "SELECT regexp_matches(s, '(?=(a+)+$)(a+)+$') AS m, 1 AS x FROM 'in'", to("out"))}}).start()
+	h.engine.Handle(say("in", `{"s":"`+strings.Repeat("a", 60)+`b"}`))
+	h.until("the result without the function's value", func() bool { return slices.Equal(h.said("out"), []string{`{"x":1}`}) })
+	h.until("the count", func() bool {
+		page := httptest.NewRecorder()
+		h.metrics.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		return strings.Contains(page.Body.String(), `tidehold_rule_pattern_timeouts_total{rule="r"} 1`)
+	})
+	h.stop()
+	if !strings.Contains(h.log.String(), "rule pattern took too long") {
+		t.Errorf("log %s", h.log.String())
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tidehold/tidehold/gateway/config/value"
+	"github.com/tidehold/tidehold/gateway/spelling"
 )
 
 // Required is the default of a key that must be written.
@@ -173,7 +173,7 @@ func (m *Map) Done() {
 			continue
 		}
 		hint := "known here: " + strings.Join(m.asked, ", ")
-		if near, ok := value.Nearest(k.Text, m.asked); ok {
+		if near, ok := spelling.Nearest(k.Text, m.asked); ok {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		m.run.report.fail(k.Pos, join(m.path, k.Text), fmt.Sprintf("unknown key %q", k.Text), hint)

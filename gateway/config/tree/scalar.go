@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/config/value"
+	"github.com/tidehold/tidehold/gateway/spelling"
 )
 
 // Get reads a scalar with parse; form names it for people, def is its default
@@ -96,7 +97,7 @@ func (m *Map) Word(key, def string, words ...string) string {
 		return as
 	}
 	hint := ""
-	if near, ok := value.Nearest(n.Text, words); ok {
+	if near, ok := spelling.Nearest(n.Text, words); ok {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	m.run.report.fail(n.Pos, join(m.path, key), fmt.Sprintf("%q is not one of %s", n.Text, strings.Join(words, ", ")), hint)

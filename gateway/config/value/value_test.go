@@ -83,20 +83,6 @@ func TestBind_Clashes(t *testing.T) {
 	}
 }
 
-func TestNearest_AcceptsSlipsOfThePen(t *testing.T) {
-	words := []string{"address", "bus", "name", "telemetry", "poll"}
-	for got, want := range map[string]string{"adress": "address", "adrses": "address", "nmae": "name", "telemtery": "telemetry", "bux": "bus", "pol": "poll",
-		"zebra": "", "": "", "x": "", "options": ""} {
-		near, ok := Nearest(got, words)
-		if ok != (want != "") || ok && near != want {
-			t.Errorf("%q: got %q, %v", got, near, ok)
-		}
-	}
-	if _, ok := Nearest("a", nil); ok {
-		t.Error("nothing is near in an empty list")
-	}
-}
-
 func TestSecret_FormsAndSources(t *testing.T) {
 	dir := t.TempDir()
 	creds := filepath.Join(dir, "creds")
@@ -205,6 +191,5 @@ func FuzzScalars(f *testing.F) {
 			}
 		}
 		_, _ = ParseSecret(s, Place{})
-		_, _ = Nearest(s, []string{"name", "address"})
 	})
 }

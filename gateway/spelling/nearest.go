@@ -1,4 +1,6 @@
-package value
+// Package spelling finds the word that somebody meant: keys of the configuration,
+// names of functions. Pure; the work is bounded by the words' lengths.
+package spelling
 
 // nearestLengthMax bounds the work of Nearest.
 const nearestLengthMax = 64

@@ -23,51 +23,6 @@ const (
 	HopsMax = action.HopsMax
 )
 
-// ring is a queue that gives up its oldest entries at its limits. It belongs
-// to whoever holds the lock around it. An empty one keeps room for spare
-// entries at most.
-type ring[T any] struct {
-	items []T
-	head  int
-	bytes int
-	spare int
-	size  func(*T) int
-}
-
-func (q *ring[T]) len() int { return len(q.items) - q.head }
-
-// put adds v; dropped are the entries that had to go, oldest first.
-func (q *ring[T]) put(v T, most, bytes int) (dropped []T) {
-	q.items = append(q.items, v)
-	q.bytes += q.size(&q.items[len(q.items)-1])
-	for q.len() > 1 && (q.len() > most || q.bytes > bytes) {
-		old, _ := q.take()
-		dropped = append(dropped, old)
-	}
-	return dropped
-}
-
-func (q *ring[T]) take() (v T, ok bool) {
-	if q.len() == 0 {
-		return v, false
-	}
-	var none T
-	q.bytes -= q.size(&q.items[q.head])
-	v, q.items[q.head] = q.items[q.head], none
-	q.head++
-	switch {
-	case q.head == len(q.items) && cap(q.items) > q.spare:
-		q.items, q.head = nil, 0
-	case q.head == len(q.items):
-		q.items, q.head = q.items[:0], 0
-	case q.head > 64 && q.head*2 > len(q.items): // the room in front would grow for ever
-		rest := copy(q.items, q.items[q.head:])
-		clear(q.items[rest:])
-		q.items, q.head = q.items[:rest], 0
-	}
-	return v, true
-}
-
 // arrival is a message on its way to evaluation.
 type arrival struct {
 	message iot.Message
