@@ -91,7 +91,9 @@ var arrows = map[string][]string{
 	"drivers/bus":                {"drivers", "drivers/bus/"},
 	"drivers/bus/shared":         {"drivers", "drivers/bus/verdict", "gateway/metrics"},
 	"drivers/bus/verdict":        {},
-	"drivers/sim":                {"drivers"},
+	"drivers/sim":                {"drivers", "drivers/sim/chip"},
+	"drivers/sim/chip":           {"drivers"},
+	"drivers/sheet":              {"drivers"},
 	"drivers/filter":             {},
 	"drivers/sampler":            {"drivers", "drivers/filter", "gateway/clock", "gateway/metrics"},
 	"shadowsync/selection":       {"gateway/iot", "shadowsync"},
@@ -103,7 +105,7 @@ var arrows = map[string][]string{
 }
 
 // testOnly may be imported by tests alone.
-var testOnly = []string{"gateway/gwtest", "shadowsync/sim"}
+var testOnly = []string{"gateway/gwtest", "shadowsync/sim", "drivers/proof"}
 
 // topLevel is all that may stand at the top of the repository beside dot-files.
 var topLevel = []string{

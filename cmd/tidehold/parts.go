@@ -6,6 +6,8 @@ import (
 
 	"github.com/tidehold/tidehold/drivers"
 	"github.com/tidehold/tidehold/drivers/bme280"
+	"github.com/tidehold/tidehold/drivers/gas"
+	"github.com/tidehold/tidehold/drivers/humidity"
 )
 
 // partTable is what this binary can drive: one line per part. No driver
@@ -15,7 +17,15 @@ type partTable map[string]drivers.Driver
 
 func parts() partTable {
 	return partTable{
-		"bme280": bme280.Driver{},
+		"aht20":   humidity.AHT20(),
+		"bme280":  bme280.Driver{},
+		"hdc302x": humidity.HDC302x(),
+		"htu21d":  humidity.HTU21D(),
+		"scd4x":   gas.SCD4x(),
+		"sgp40":   gas.SGP40(),
+		"sht3x":   humidity.SHT3x(),
+		"sht4x":   humidity.SHT4x(),
+		"si7021":  humidity.Si7021(),
 	}
 }
 

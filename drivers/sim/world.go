@@ -13,16 +13,6 @@ import (
 	"github.com/tidehold/tidehold/drivers"
 )
 
-// chips is the table of simulated chips, by the driver that reads them.
-var chips = map[string]func(world func(quantity string) float64) Chip{
-	"bme280": func(w func(string) float64) Chip { return NewBME280(w) },
-}
-
-// defaults are what a world is like where nobody says otherwise, in SI.
-var defaults = map[drivers.Quantity]float64{
-	drivers.Temperature: 21, drivers.Humidity: 0.5, drivers.Pressure: 101325,
-}
-
 // World holds all simulated buses and knows the parts on them by name.
 type World struct {
 	start time.Time

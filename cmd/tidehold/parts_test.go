@@ -1,0 +1,28 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/tidehold/tidehold/drivers"
+	"github.com/tidehold/tidehold/drivers/sim"
+)
+
+// Goal: every driver stands under its own name, says how it is recognised and
+// how long it may take, and has a simulated chip, so that whoever has no
+// hardware can try it.
+func TestParts_EachHasItsNameABoundAndASimulatedChip(t *testing.T) {
+	for name, d := range parts() {
+		sheet := d.Describe()
+		if sheet.Name != name || sheet.Identify == "" || sheet.MaxRead <= 0 || len(sheet.Channels) == 0 {
+			t.Errorf("%s: described as %+v", name, sheet)
+		}
+		for _, c := range sheet.Channels {
+			if _, err := drivers.Convert(c.Quantity, 1, c.Unit); err != nil {
+				t.Errorf("%s: %s: %v", name, c.Name, err)
+			}
+		}
+		for _, p := range sim.CheckSensor(drivers.SensorConfig{Driver: name}, sheet) {
+			t.Errorf("%s: %s", name, p)
+		}
+	}
+}

@@ -1,0 +1,25 @@
+package sim
+
+import (
+	"github.com/tidehold/tidehold/drivers"
+	"github.com/tidehold/tidehold/drivers/sim/chip"
+)
+
+// chips is the table of simulated chips, by the driver that reads them.
+var chips = map[string]func(world chip.World) Chip{
+	"aht20":   func(w chip.World) Chip { return chip.AHT20(w) },
+	"bme280":  func(w chip.World) Chip { return NewBME280(w) },
+	"hdc302x": func(w chip.World) Chip { return chip.HDC302x(w) },
+	"htu21d":  func(w chip.World) Chip { return chip.HTU21D(w) },
+	"scd4x":   func(w chip.World) Chip { return chip.SCD4x(w) },
+	"sgp40":   func(w chip.World) Chip { return chip.SGP40(w) },
+	"sht3x":   func(w chip.World) Chip { return chip.SHT3x(w) },
+	"sht4x":   func(w chip.World) Chip { return chip.SHT4x(w) },
+	"si7021":  func(w chip.World) Chip { return chip.Si7021(w) },
+}
+
+// defaults are what a world is like where nobody says otherwise, in SI.
+var defaults = map[drivers.Quantity]float64{
+	drivers.Temperature: 21, drivers.Humidity: 0.5, drivers.Pressure: 101325, drivers.Illuminance: 300,
+	drivers.Concentration: 600, drivers.Voltage: 3.3, drivers.Current: 0.1, drivers.Power: 0.33, drivers.Count: 30000,
+}
