@@ -58,6 +58,13 @@ type InputLine interface {
 	Close() error
 }
 
+// Debouncer is an InputLine whose kernel can hold edges back until the level
+// was stable. An error means it cannot: then its reader must.
+type Debouncer interface {
+	// Debounce sets the time from now on; edges then come that much later.
+	Debounce(stable time.Duration) error
+}
+
 // OutputLine is a line requested as output. Reading never changes its
 // direction.
 type OutputLine interface {

@@ -236,6 +236,9 @@ func (in *Inputs) begin(p *part, line drivers.InputLine) (*watcher, error) {
 		stable = max(stable, p.cfg.Counter.MinPulse)
 	}
 	now := time.Now()
+	if p.cfg.Counter == nil && debounced(line, stable) {
+		stable = 0
+	}
 	w := &watcher{in: in, p: p, line: line, savedAt: now, toldAt: now, changed: now,
 		deb: debouncer{stable: stable, on: p.on(high)}}
 	if c := p.cfg.Counter; c != nil {
@@ -248,6 +251,13 @@ func (in *Inputs) begin(p *part, line drivers.InputLine) (*watcher, error) {
 	in.tell(p, drivers.OK, nil)
 	w.emit(now, 0, true)
 	return w, nil
+}
+
+// debounced lets the kernel do it when it can. A counter does it itself: a
+// timer of a busy kernel that is late loses a pulse, the times of edges do not.
+func debounced(line drivers.InputLine, stable time.Duration) bool {
+	d, able := line.(drivers.Debouncer)
+	return able && stable > 0 && d.Debounce(stable) == nil
 }
 
 func (p *part) on(high bool) bool { return high != (p.cfg.Active == "low") }

@@ -161,7 +161,11 @@ func request(dir string, pin drivers.PinConfig, config lineConfig) (*os.File, er
 type Line struct {
 	pin  drivers.PinConfig
 	file *os.File
+	// flags are those of an input's request.
+	flags uint64
 }
+
+var _ drivers.Debouncer = (*Line)(nil)
 
 // Input requests pin below dir as input that tells edges.
 func Input(dir string, pin drivers.PinConfig, pull drivers.Pull, edges drivers.Edges) (*Line, error) {
@@ -184,7 +188,15 @@ func Input(dir string, pin drivers.PinConfig, pull drivers.Pull, edges drivers.E
 	if err != nil {
 		return nil, err
 	}
-	return &Line{pin, f}, nil
+	return &Line{pin: pin, file: f, flags: flags}, nil
+}
+
+// Debounce lets the kernel tell a change once the level was stable: by the
+// chip's hardware where it can, else by a timer of the kernel. It is for
+// inputs; kernels before 5.10 refuse.
+func (l *Line) Debounce(stable time.Duration) error {
+	config := debounceConfig(l.flags, stable)
+	return l.control("debounce", func(fd int) error { return ioctl(fd, lineSetConfig, &config) })
 }
 
 // Output requests pin below dir as output. Its level is part of the request;
@@ -195,13 +207,13 @@ func Output(dir string, pin drivers.PinConfig, initial drivers.Level) (*Line, er
 		if err != nil {
 			return nil, err
 		}
-		return &Line{pin, f}, nil
+		return &Line{pin: pin, file: f}, nil
 	}
 	f, err := request(dir, pin, lineConfig{})
 	if err != nil {
 		return nil, err
 	}
-	l := &Line{pin, f}
+	l := &Line{pin: pin, file: f}
 	high, err := l.Read()
 	if err == nil {
 		config := outputConfig(high)
@@ -223,7 +235,7 @@ func OpenDrain(dir string, pin drivers.PinConfig) (*Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Line{pin, f}, nil
+	return &Line{pin: pin, file: f}, nil
 }
 
 // control runs one ioctl on the line without giving up its non-blocking mode,

@@ -128,3 +128,16 @@ func TestClassify_NamesTheCause(t *testing.T) {
 		}
 	}
 }
+
+// The period is the first half of a union of eight bytes, in the order of the
+// machine (struct gpio_v2_line_attribute).
+func TestDebounceConfig_CarriesTheMicrosecondsInTheFirstFourBytes(t *testing.T) {
+	for d, want := range map[time.Duration]uint32{0: 0, -time.Second: 0, 20 * time.Millisecond: 20_000, 1 << 62: 1<<32 - 1} {
+		c := debounceConfig(flagInput|flagEdgeRising, d)
+		a := c.Attrs[0]
+		first := (*[2]uint32)(unsafe.Pointer(&a.Attr.Value))
+		if first[0] != want || first[1] != 0 || a.Attr.ID != 3 || a.Mask != 1 || c.NumAttrs != 1 || c.Flags != flagInput|flagEdgeRising {
+			t.Errorf("%v: %+v", d, c)
+		}
+	}
+}

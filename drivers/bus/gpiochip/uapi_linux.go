@@ -1,7 +1,10 @@
 package gpiochip
 
 import (
+	"encoding/binary"
+	"math"
 	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -95,6 +98,16 @@ func outputConfig(high bool) lineConfig {
 	if high {
 		c.Attrs[0].Attr.Value = 1
 	}
+	return c
+}
+
+// debounceConfig makes line 0 of a request hold its edges back.
+func debounceConfig(flags uint64, stable time.Duration) lineConfig {
+	c := lineConfig{Flags: flags, NumAttrs: 1}
+	us := uint32(min(max(stable.Microseconds(), 0), math.MaxUint32))
+	var value [8]byte // the period is the first four bytes of a union of eight
+	binary.NativeEndian.PutUint32(value[:], us)
+	c.Attrs[0] = configAttribute{Attr: attribute{ID: unix.GPIO_V2_LINE_ATTR_ID_DEBOUNCE, Value: binary.NativeEndian.Uint64(value[:])}, Mask: 1}
 	return c
 }
 
