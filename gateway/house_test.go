@@ -44,7 +44,7 @@ var doors = map[string][]string{
 // pure rooms decide: no network, no files, no lock, no clock, no goroutine.
 var pure = []string{
 	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/spelling", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
-	"gateway/shadow/doc", "gateway/sigv4", "gateway/ban", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "drivers/bus/verdict", "shadowsync/pace",
+	"gateway/shadow/doc", "gateway/sigv4", "gateway/ban", "gateway/bucket", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "drivers/bus/verdict", "shadowsync/pace",
 }
 
 // impure is what a pure room may not import from the standard library.
@@ -67,14 +67,16 @@ var arrows = map[string][]string{
 	"gateway/store":              {"gateway/clock", "gateway/metrics"},
 	"gateway/messages":           {"gateway/iot", "gateway/store", "gateway/clock", "gateway/metrics", "gateway/ids", "gateway/messages/"},
 	"gateway/ban":                {},
+	"gateway/bucket":             {},
+	"gateway/registry/row":       {"gateway/store"},
 	"gateway/access":             {"gateway/ban", "gateway/iot", "gateway/policy", "gateway/registry", "gateway/metrics", "gateway/clock"},
 	"gateway/shadow":             {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/store", "gateway/clock", "gateway/metrics"},
 	"gateway/rules":              {"gateway/iot", "gateway/topic", "gateway/iotsql", "gateway/iotsql/", "gateway/policy", "gateway/registry", "gateway/store", "gateway/metrics", "gateway/clock", "gateway/ids", "gateway/function", "gateway/rules/"},
-	"gateway/registry":           {"gateway/iot", "gateway/policy", "gateway/pki", "gateway/store", "gateway/ids", "gateway/clock", "gateway/metrics", "gateway/registry/table", "gateway/registry/accesskey", "gateway/registry/memo"},
+	"gateway/registry":           {"gateway/iot", "gateway/policy", "gateway/pki", "gateway/store", "gateway/ids", "gateway/clock", "gateway/metrics", "gateway/registry/row", "gateway/registry/table", "gateway/registry/accesskey", "gateway/registry/memo"},
 	"gateway/registry/accesskey": {"gateway/iot", "gateway/store", "gateway/ids", "gateway/clock"},
 	"gateway/pki":                {"gateway/iot", "gateway/ids"},
 	"gateway/pki/local":          {"gateway/pki", "gateway/clock", "gateway/ids", "gateway/metrics"},
-	"gateway/provision":          {"gateway/iot", "gateway/topic", "gateway/pki", "gateway/registry", "gateway/ids", "gateway/clock", "gateway/provision/cbor"},
+	"gateway/provision":          {"gateway/iot", "gateway/topic", "gateway/pki", "gateway/registry", "gateway/ids", "gateway/bucket", "gateway/clock", "gateway/provision/cbor"},
 	"gateway/httpapi/route":      {},
 	"gateway/presence":           {"gateway/iot", "gateway/store", "gateway/metrics"},
 	"gateway/httpapi/control":    {"gateway/httpapi/route", "gateway/iot", "gateway/ids", "gateway/pki", "gateway/policy", "gateway/presence", "gateway/registry", "gateway/topic"},
@@ -82,6 +84,7 @@ var arrows = map[string][]string{
 	"gateway/telemetry/judge":    {},
 	"gateway/binding":            {"gateway/iot", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "drivers", "drivers/"},
 	"gateway/session":            {"gateway/iot", "gateway/store", "gateway/metrics", "gateway/broker/keep"},
+	"gateway/broker/wire":        {"gateway/ban", "gateway/bucket", "gateway/iot", "gateway/metrics", "gateway/topic"},
 	"gateway/broker":             {"gateway/iot", "gateway/topic", "gateway/sigv4", "gateway/messages", "gateway/store", "gateway/metrics", "gateway/clock", "gateway/ids", "gateway/broker/"},
 	"gateway/uplink":             {"gateway/uplink/profile", "gateway/uplink/proxy", "gateway/iot", "gateway/topic", "gateway/metrics", "gateway/clock", "gateway/ids"},
 	"gateway/uplink/profile":     {},

@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidehold/tidehold/gateway/bucket"
 	"github.com/tidehold/tidehold/gateway/clock"
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/iot"
@@ -39,11 +40,13 @@ import (
 const (
 	// queueMax is how many requests may wait; beyond it they are rejected.
 	queueMax = 64
-	// rateAll and rateOne are provisionings a second, bursts twice as long.
-	rateAll = 10
-	rateOne = 1
-	// principalsMax is how many principals are told apart at once; the others
-	// share one rate.
+	// rateAll and rateOne are provisionings a second; rateBurst seconds of them
+	// may come at once.
+	rateAll   = 10
+	rateOne   = 1
+	rateBurst = 2
+	// principalsMax is how many principals are told apart at once; rateAll alone
+	// bounds the others.
 	principalsMax = 1024
 	// sweepEvery is how often unused certificates are looked for.
 	sweepEvery = time.Minute
@@ -107,8 +110,8 @@ type Service struct {
 	queue    chan request
 
 	mu    sync.Mutex
-	all   map[topic.ProvisionOp]*bucket
-	apart map[string]*bucket
+	all   map[topic.ProvisionOp]*bucket.Bucket
+	apart bucket.Shelf[string] // by principal
 }
 
 type request struct {
@@ -124,7 +127,8 @@ func New(cfg Config, reg *registry.Registry, voice Voice, clk clock.Clock, src *
 	}
 	return &Service{
 		cfg: cfg, registry: reg, voice: voice, clock: clk, ids: src, log: log,
-		queue: make(chan request, queueMax), apart: make(map[string]*bucket), all: make(map[topic.ProvisionOp]*bucket),
+		queue: make(chan request, queueMax), all: make(map[topic.ProvisionOp]*bucket.Bucket),
+		apart: bucket.Shelf[string]{Rate: rateOne, Burst: rateBurst * rateOne, Max: principalsMax},
 	}
 }
 
@@ -188,72 +192,19 @@ func (s *Service) HandleTopic(m iot.Message, done func(error)) {
 func (s *Service) throttle(op topic.ProvisionOp, principal string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	up := s.clock.Up()
-	if op != topic.RegisterThing && !s.bucketOf(principal, up).take(up, rateOne) {
+	now := time.Time{}.Add(s.clock.Up()) // of a clock that does not go back
+	if op != topic.RegisterThing && !s.apart.Take(principal, now) {
 		return iot.Errorf(iot.Throttled, "too many certificates for one claim; at most %d a second", rateOne)
 	}
 	all := s.all[op]
 	if all == nil {
-		all = &bucket{}
+		all = &bucket.Bucket{}
 		s.all[op] = all
 	}
-	if !all.take(up, rateAll) {
+	if !all.Take(now, rateAll, rateBurst*rateAll) {
 		return iot.Errorf(iot.Throttled, "too many provisioning requests; at most %d a second", rateAll)
 	}
 	return nil
-}
-
-// bucketOf finds the tokens of a principal; beyond principalsMax the idle ones
-// are forgotten, and when there are none the principal shares.
-func (s *Service) bucketOf(principal string, up time.Duration) *bucket {
-	if b := s.apart[principal]; b != nil {
-		return b
-	}
-	if len(s.apart) >= principalsMax {
-		for key, b := range s.apart {
-			if b.idle(up, rateOne) {
-				delete(s.apart, key)
-			}
-		}
-	}
-	if len(s.apart) >= principalsMax {
-		principal = "(others)"
-	}
-	b := s.apart[principal]
-	if b == nil {
-		b = &bucket{}
-		s.apart[principal] = b
-	}
-	return b
-}
-
-// bucket holds tokens for two seconds.
-type bucket struct {
-	full  bool
-	have  float64
-	since time.Duration
-}
-
-func (b *bucket) refill(up time.Duration, rate float64) {
-	if !b.full {
-		b.full, b.have = true, 2*rate
-	}
-	b.have = min(2*rate, b.have+rate*(up-b.since).Seconds())
-	b.since = up
-}
-
-func (b *bucket) take(up time.Duration, rate float64) bool {
-	b.refill(up, rate)
-	if b.have < 1 {
-		return false
-	}
-	b.have--
-	return true
-}
-
-func (b *bucket) idle(up time.Duration, rate float64) bool {
-	b.refill(up, rate)
-	return b.have >= 2*rate
 }
 
 // Check reports why a template would be refused.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -88,7 +89,7 @@ func (r *Registry) Attached(ctx context.Context, target string, inherited bool, 
 			}
 		}
 		for _, t := range targets {
-			more, err := table.Names(tx, table.SelectAttached, t, after, limit)
+			more, err := row.Names(tx, table.SelectAttached, t, after, limit)
 			if err != nil {
 				return err
 			}
@@ -132,7 +133,7 @@ func (r *Registry) Targets(ctx context.Context, name, after string, limit int) (
 		if _, err := policyOf(tx, name); err != nil {
 			return err
 		}
-		all, err = table.Names(tx, table.SelectTargets, name, after, limit)
+		all, err = row.Names(tx, table.SelectTargets, name, after, limit)
 		return err
 	})
 	return all, err
@@ -153,7 +154,7 @@ func scanBinding(s store.Scan) (b Binding, err error) {
 }
 
 func bindingsOf(tx *store.Tx, certificate string) ([]Binding, error) {
-	return table.Rows(tx, table.SelectThingsOf, scanBinding, certificate, "", -1)
+	return row.All(tx, table.SelectThingsOf, scanBinding, certificate, "", -1)
 }
 
 // AttachThing ties a certificate to a thing. An exclusive tie allows no other,
@@ -172,7 +173,7 @@ func attachThing(tx *store.Tx, certificate, thing string, exclusive bool) error 
 	if err != nil || !found {
 		return either(err, missing("thing", thing))
 	}
-	n, err := table.Number(tx, table.SelectOtherBindings, certificate, thing, certificate, thing, flag(exclusive))
+	n, err := row.Number(tx, table.SelectOtherBindings, certificate, thing, certificate, thing, flag(exclusive))
 	if err != nil || n > 0 {
 		return either(err, iot.Errorf(iot.InvalidRequest, "an EXCLUSIVE_THING attachment allows no other: detach %d attachments first", n))
 	}
@@ -202,7 +203,7 @@ func (r *Registry) Principals(ctx context.Context, thing, after string, limit in
 		if err != nil || !found {
 			return either(err, missing("thing", thing))
 		}
-		all, err = table.Rows(tx, table.SelectPrincipals, scanBinding, thing, after, limit)
+		all, err = row.All(tx, table.SelectPrincipals, scanBinding, thing, after, limit)
 		return err
 	})
 	return all, err
@@ -214,7 +215,7 @@ func (r *Registry) ThingsOf(ctx context.Context, certificate, after string, limi
 		if _, err := certificateOf(tx, certificate); err != nil {
 			return err
 		}
-		all, err = table.Rows(tx, table.SelectThingsOf, scanBinding, certificate, after, limit)
+		all, err = row.All(tx, table.SelectThingsOf, scanBinding, certificate, after, limit)
 		return err
 	})
 	return all, err

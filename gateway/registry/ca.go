@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -105,7 +106,7 @@ func (r *Registry) RegisterCA(ctx context.Context, g CARegistration) (CA, error)
 		if _, err := tx.QueryRow(table.SelectTwinCA, []any{identity}, &twin); err != nil {
 			return err
 		}
-		_, known, err := table.One(tx, table.SelectCA, scanCA, made.ID)
+		_, known, err := row.One(tx, table.SelectCA, scanCA, made.ID)
 		if err != nil {
 			return err
 		}
@@ -136,7 +137,7 @@ func checkProvision(tx *store.Tx, p Provision) error {
 	if p.Template == "" {
 		return nil
 	}
-	_, found, err := table.One(tx, table.SelectTemplate, scanTemplate, p.Template)
+	_, found, err := row.One(tx, table.SelectTemplate, scanTemplate, p.Template)
 	if err == nil && !found {
 		err = missing("provisioning template", p.Template)
 	}
@@ -170,7 +171,7 @@ func (r *Registry) proveCA(ctx context.Context, ca *x509.Certificate, g CARegist
 }
 
 func caOf(tx *store.Tx, id string) (CA, error) {
-	c, found, err := table.One(tx, table.SelectCA, scanCA, id)
+	c, found, err := row.One(tx, table.SelectCA, scanCA, id)
 	if err == nil && !found {
 		err = missing("CA certificate", id)
 	}
@@ -193,7 +194,7 @@ func (r *Registry) ListCAs(ctx context.Context, q SeqQuery) (all []CA, err error
 		text = table.SelectCAsBack
 	}
 	err = r.read(ctx, "list CAs", func(tx *store.Tx) error {
-		all, err = table.Rows(tx, text, scanCA, q.from(), q.Of, q.Of, q.Limit)
+		all, err = row.All(tx, text, scanCA, q.from(), q.Of, q.Of, q.Limit)
 		return err
 	})
 	return all, err
@@ -263,7 +264,7 @@ func (r *Registry) Vouching(ctx context.Context, h Hello) (found CA, err error) 
 	refusal := error(iot.Errorf(iot.Unauthorized, "certificate %s is not registered, and no CA with automatic registration signed it", pki.ID(leaf)))
 	err = r.read(ctx, "find vouching CA", func(tx *store.Tx) error {
 		for _, c := range append([]*x509.Certificate{leaf}, intermediates[:min(len(intermediates), pki.ChainMax)]...) {
-			candidates, err := table.Rows(tx, table.SelectCAsByName, scanCA, subjectOf(c.RawIssuer))
+			candidates, err := row.All(tx, table.SelectCAsByName, scanCA, subjectOf(c.RawIssuer))
 			if err != nil {
 				return err
 			}

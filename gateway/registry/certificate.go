@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -63,7 +64,7 @@ func scanCertificate(s store.Scan) (c Certificate, err error) {
 }
 
 func certificateOf(tx *store.Tx, id string) (Certificate, error) {
-	c, found, err := table.One(tx, table.SelectCertificate, scanCertificate, id)
+	c, found, err := row.One(tx, table.SelectCertificate, scanCertificate, id)
 	if err == nil && !found {
 		err = missing("certificate", id)
 	}
@@ -199,7 +200,7 @@ func (r *Registry) Register(ctx context.Context, g Registration) (Certificate, e
 
 // vouching finds the registered, active CA of a certificate.
 func (r *Registry) vouching(tx *store.Tx, c *x509.Certificate, given []byte) (CA, error) {
-	candidates, err := table.Rows(tx, table.SelectCAsByName, scanCA, subjectOf(c.RawIssuer))
+	candidates, err := row.All(tx, table.SelectCAsByName, scanCA, subjectOf(c.RawIssuer))
 	if err != nil {
 		return CA{}, err
 	}
@@ -265,7 +266,7 @@ func (r *Registry) ListCertificates(ctx context.Context, q SeqQuery) (all []Cert
 		text = table.SelectCertificatesBack
 	}
 	err = r.read(ctx, "list certificates", func(tx *store.Tx) error {
-		all, err = table.Rows(tx, text, scanCertificate, q.from(), q.Of, q.Of, q.Limit)
+		all, err = row.All(tx, text, scanCertificate, q.from(), q.Of, q.Of, q.Limit)
 		return err
 	})
 	return all, err
@@ -308,17 +309,17 @@ func (r *Registry) DeleteCertificate(ctx context.Context, id string, force bool)
 		if c.Status == Active {
 			return iot.Errorf(iot.CertificateState, "Certificate must be deactivated before deletion (certificate %s is ACTIVE)", id)
 		}
-		if n, err := table.Number(tx, table.CountThingsOf, id); err != nil || n > 0 {
+		if n, err := row.Number(tx, table.CountThingsOf, id); err != nil || n > 0 {
 			return either(err, iot.Errorf(iot.DeleteConflict, "Things must be detached before deletion (certificate %s)", id))
 		}
 		target := CertificateTarget(id)
-		if n, err := table.Number(tx, table.CountAttached, target, ""); err != nil || n > 0 && !force {
+		if n, err := row.Number(tx, table.CountAttached, target, ""); err != nil || n > 0 && !force {
 			return either(err, iot.Errorf(iot.DeleteConflict, "Policies must be detached before deletion, or forceDelete given (certificate %s)", id))
 		}
-		if err := table.Exec(tx, []string{table.DeleteCertificate, table.DeleteClaimsOf}, id); err != nil {
+		if err := row.Exec(tx, []string{table.DeleteCertificate, table.DeleteClaimsOf}, id); err != nil {
 			return err
 		}
-		return table.Exec(tx, []string{table.DeleteTargets, table.DeleteTags}, target)
+		return row.Exec(tx, []string{table.DeleteTargets, table.DeleteTags}, target)
 	})
 }
 
@@ -337,7 +338,7 @@ func (r *Registry) Expire(ctx context.Context) (n int, err error) {
 	var gone []string
 	err = r.db.Write(ctx, "registry expire claims", func(tx *store.Tx) error {
 		gone = nil
-		stale, err := table.Rows(tx, table.SelectStale, func(s store.Scan) (c [2]string, err error) { return c, s(&c[0], &c[1]) }, r.nowMS())
+		stale, err := row.All(tx, table.SelectStale, func(s store.Scan) (c [2]string, err error) { return c, s(&c[0], &c[1]) }, r.nowMS())
 		if err != nil {
 			return err
 		}
@@ -373,8 +374,8 @@ func expire(tx *store.Tx, token, id string) (removed bool, err error) {
 	if err != nil || c.Status != Pending && !strings.HasPrefix(token, "lease ") {
 		return false, err
 	}
-	if err := table.Exec(tx, []string{table.DeleteCertificate, table.DeleteThingsOf}, id); err != nil {
+	if err := row.Exec(tx, []string{table.DeleteCertificate, table.DeleteThingsOf}, id); err != nil {
 		return false, err
 	}
-	return true, table.Exec(tx, []string{table.DeleteTargets, table.DeleteTags}, CertificateTarget(id))
+	return true, row.Exec(tx, []string{table.DeleteTargets, table.DeleteTags}, CertificateTarget(id))
 }

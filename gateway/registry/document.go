@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -47,7 +48,7 @@ func scanVersion(s store.Scan) (v PolicyVersion, err error) {
 }
 
 func policyOf(tx *store.Tx, name string) (Policy, error) {
-	p, found, err := table.One(tx, table.SelectPolicy, scanPolicy, name)
+	p, found, err := row.One(tx, table.SelectPolicy, scanPolicy, name)
 	if err == nil && !found {
 		err = missing("policy", name)
 	}
@@ -103,7 +104,7 @@ func versionOf(tx *store.Tx, name string, version int64) (PolicyVersion, error) 
 	if version == 0 {
 		version = p.Default
 	}
-	v, found, err := table.One(tx, table.SelectVersion, scanVersion, name, version)
+	v, found, err := row.One(tx, table.SelectVersion, scanVersion, name, version)
 	if err == nil && !found {
 		err = missing("version "+strconv.FormatInt(version, 10)+" of policy", name)
 	}
@@ -127,7 +128,7 @@ func (r *Registry) PolicyVersions(ctx context.Context, name string) (all []Polic
 		if err != nil {
 			return err
 		}
-		all, err = table.Rows(tx, table.SelectVersions, scanVersion, name)
+		all, err = row.All(tx, table.SelectVersions, scanVersion, name)
 		for i := range all {
 			all[i].Policy = p
 		}
@@ -143,7 +144,7 @@ func (r *Registry) ListPolicies(ctx context.Context, q SeqQuery) (all []Policy, 
 		text = table.SelectPoliciesBack
 	}
 	err = r.read(ctx, "list policies", func(tx *store.Tx) error {
-		all, err = table.Rows(tx, text, scanPolicy, q.from(), q.Limit)
+		all, err = row.All(tx, text, scanPolicy, q.from(), q.Limit)
 		return err
 	})
 	return all, err
@@ -169,7 +170,7 @@ func (r *Registry) CreatePolicyVersion(ctx context.Context, name, document strin
 		if err != nil {
 			return err
 		}
-		if n, err := table.Number(tx, table.CountVersions, name); err != nil || n >= policy.MaxVersions {
+		if n, err := row.Number(tx, table.CountVersions, name); err != nil || n >= policy.MaxVersions {
 			return either(err, iot.Errorf(iot.VersionsLimit, "The policy %s already has the maximum number of versions (%d); delete one first", name, n))
 		}
 		next := p.last + 1
@@ -228,13 +229,13 @@ func (r *Registry) DeletePolicy(ctx context.Context, name string) error {
 		if _, err := ownPolicy(tx, name); err != nil {
 			return err
 		}
-		if n, err := table.Number(tx, table.CountTargets, name); err != nil || n > 0 {
+		if n, err := row.Number(tx, table.CountTargets, name); err != nil || n > 0 {
 			return either(err, iot.Errorf(iot.DeleteConflict, "The policy cannot be deleted as the policy is attached to one or more principals (name=%s)", name))
 		}
-		if n, err := table.Number(tx, table.CountVersions, name); err != nil || n > 1 {
+		if n, err := row.Number(tx, table.CountVersions, name); err != nil || n > 1 {
 			return either(err, iot.Errorf(iot.DeleteConflict, "Cannot delete the policy because it has one or more policy versions attached to it (name=%s)", name))
 		}
-		if err := table.Exec(tx, []string{table.DeletePolicy, table.DeleteVersions}, name); err != nil {
+		if err := row.Exec(tx, []string{table.DeletePolicy, table.DeleteVersions}, name); err != nil {
 			return err
 		}
 		_, err := tx.Exec(table.DeleteTags, "policy/"+name)
@@ -252,7 +253,7 @@ func (r *Registry) loadPolicies(tx *store.Tx, declared []Static) error {
 			return err
 		}
 	}
-	old, err := table.Rows(tx, table.SelectStaticPolicies, scanPolicy)
+	old, err := row.All(tx, table.SelectStaticPolicies, scanPolicy)
 	if err != nil {
 		return err
 	}
@@ -260,7 +261,7 @@ func (r *Registry) loadPolicies(tx *store.Tx, declared []Static) error {
 		if keep[p.Name] {
 			continue
 		}
-		if err := table.Exec(tx, []string{table.DeletePolicy, table.DeleteVersions}, p.Name); err != nil {
+		if err := row.Exec(tx, []string{table.DeletePolicy, table.DeleteVersions}, p.Name); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -43,7 +44,7 @@ func scanGroup(s store.Scan) (g Group, err error) {
 }
 
 func groupOf(tx *store.Tx, name string) (Group, error) {
-	g, found, err := table.One(tx, table.SelectGroup, scanGroup, name)
+	g, found, err := row.One(tx, table.SelectGroup, scanGroup, name)
 	if err == nil && !found {
 		err = missing("thing group", name)
 	}
@@ -184,13 +185,13 @@ func (r *Registry) DeleteGroup(ctx context.Context, name string, ifVersion int64
 		case ifVersion != 0 && ifVersion != g.Version:
 			return iot.Errorf(iot.VersionConflict, "thing group %q has version %d, not %d", name, g.Version, ifVersion)
 		}
-		if n, err := table.Number(tx, table.CountChildren, name); err != nil || n > 0 {
+		if n, err := row.Number(tx, table.CountChildren, name); err != nil || n > 0 {
 			return either(err, iot.Errorf(iot.InvalidRequest, "thing group %q has %d child groups; delete them first", name, n))
 		}
-		if err := table.Exec(tx, []string{table.DeleteGroup, table.DeleteMembers}, name); err != nil {
+		if err := row.Exec(tx, []string{table.DeleteGroup, table.DeleteMembers}, name); err != nil {
 			return err
 		}
-		return table.Exec(tx, []string{table.DeleteTargets, table.DeleteTags}, GroupTarget(name))
+		return row.Exec(tx, []string{table.DeleteTargets, table.DeleteTags}, GroupTarget(name))
 	})
 }
 
@@ -214,14 +215,14 @@ func (r *Registry) ListGroups(ctx context.Context, q GroupQuery) (all []Group, e
 			}
 		}
 		if q.Parent != "" && q.Recursive {
-			all, err = table.Rows(tx, table.SelectGroupsBelow, scanGroup, q.Parent, q.After, q.Prefix, q.Prefix, q.Limit)
+			all, err = row.All(tx, table.SelectGroupsBelow, scanGroup, q.Parent, q.After, q.Prefix, q.Prefix, q.Limit)
 			return err
 		}
 		roots := 0
 		if q.Roots {
 			roots = 1
 		}
-		all, err = table.Rows(tx, table.SelectGroups, scanGroup, q.After, q.Parent, q.Parent, roots, q.Prefix, q.Prefix, q.Limit)
+		all, err = row.All(tx, table.SelectGroups, scanGroup, q.After, q.Parent, q.Parent, roots, q.Prefix, q.Prefix, q.Limit)
 		return err
 	})
 	return all, err
@@ -285,7 +286,7 @@ func (r *Registry) ThingsInGroup(ctx context.Context, group string, recursive bo
 		if recursive {
 			text = table.SelectMembersBelow
 		}
-		all, err = table.Names(tx, text, group, after, limit)
+		all, err = row.Names(tx, text, group, after, limit)
 		return err
 	})
 	return all, err
@@ -298,7 +299,7 @@ func (r *Registry) GroupsOfThing(ctx context.Context, thing, after string, limit
 		if err != nil || !found {
 			return either(err, missing("thing", thing))
 		}
-		all, err = table.Names(tx, table.SelectGroupsOf, thing, after, limit)
+		all, err = row.Names(tx, table.SelectGroupsOf, thing, after, limit)
 		return err
 	})
 	return all, err
@@ -306,7 +307,7 @@ func (r *Registry) GroupsOfThing(ctx context.Context, thing, after string, limit
 
 // groupsAbove gives every group that counts for a thing, with those above.
 func groupsAbove(tx *store.Tx, thing string) ([]string, error) {
-	direct, err := table.Names(tx, table.SelectGroupsOf, thing, "", -1)
+	direct, err := row.Names(tx, table.SelectGroupsOf, thing, "", -1)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -31,7 +32,7 @@ func scanType(s store.Scan) (t ThingType, err error) {
 }
 
 func typeOf(tx *store.Tx, name string) (ThingType, bool, error) {
-	return table.One(tx, table.SelectType, scanType, name)
+	return row.One(tx, table.SelectType, scanType, name)
 }
 
 // CreateType makes a type. The same again gives the one there is; another one of
@@ -92,7 +93,7 @@ func (r *Registry) Type(ctx context.Context, name string) (t ThingType, err erro
 // ListTypes gives types after a name, sorted.
 func (r *Registry) ListTypes(ctx context.Context, after string, limit int) (all []ThingType, err error) {
 	err = r.read(ctx, "list thing types", func(tx *store.Tx) error {
-		all, err = table.Rows(tx, table.SelectTypes, scanType, after, limit)
+		all, err = row.All(tx, table.SelectTypes, scanType, after, limit)
 		return err
 	})
 	return all, err
@@ -124,7 +125,7 @@ func (r *Registry) DeleteType(ctx context.Context, name string) error {
 		if t.DeprecatedMS == 0 {
 			return iot.Errorf(iot.InvalidRequest, "thing type %q must be deprecated before it is deleted", name)
 		}
-		if n, err := table.Number(tx, table.CountThingsOfType, name); err != nil || n > 0 {
+		if n, err := row.Number(tx, table.CountThingsOfType, name); err != nil || n > 0 {
 			return either(err, iot.Errorf(iot.InvalidRequest, "thing type %q cannot be deleted: %d things have it", name, n))
 		}
 		_, err = tx.Exec(table.DeleteType, name)

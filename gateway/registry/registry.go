@@ -39,6 +39,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/policy"
 	"github.com/tidehold/tidehold/gateway/registry/accesskey"
 	"github.com/tidehold/tidehold/gateway/registry/memo"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -207,7 +208,7 @@ func (r *Registry) Moment() pki.Moment {
 
 // atMost refuses one more of what count counts.
 func atMost(tx *store.Tx, limit int, what, count string, args ...any) error {
-	n, err := table.Number(tx, count, args...)
+	n, err := row.Number(tx, count, args...)
 	if err == nil && n >= limit {
 		err = iot.Errorf(iot.LimitExceeded, "there are %d %s, the most there may be", n, what)
 	}

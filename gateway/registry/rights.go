@@ -8,6 +8,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/pki"
 	"github.com/tidehold/tidehold/gateway/policy"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -231,7 +232,7 @@ func (r *Registry) addThing(tx *store.Tx, rights *Rights, bindings []Binding, cl
 // addAttached appends the default versions of the policies on a target, all by
 // one query. One that is gone grants nothing and is logged.
 func (r *Registry) addAttached(tx *store.Tx, rights *Rights, target string, group bool) error {
-	attached, err := table.Rows(tx, table.SelectAttachedTexts, func(s store.Scan) (k documentKey, err error) {
+	attached, err := row.All(tx, table.SelectAttachedTexts, func(s store.Scan) (k documentKey, err error) {
 		return k, s(&k.name, &k.version, &k.text)
 	}, target)
 	for _, key := range attached {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -39,7 +40,7 @@ func scanTemplate(s store.Scan) (t Template, err error) {
 }
 
 func templateOf(tx *store.Tx, name string) (Template, error) {
-	t, found, err := table.One(tx, table.SelectTemplate, scanTemplate, name)
+	t, found, err := row.One(tx, table.SelectTemplate, scanTemplate, name)
 	if err == nil && !found {
 		err = missing("provisioning template", name)
 	}
@@ -82,7 +83,7 @@ func (r *Registry) Template(ctx context.Context, name string) (t Template, err e
 // ListTemplates gives templates after a name, sorted.
 func (r *Registry) ListTemplates(ctx context.Context, after string, limit int) (all []Template, err error) {
 	err = r.read(ctx, "list templates", func(tx *store.Tx) error {
-		all, err = table.Rows(tx, table.SelectTemplates, scanTemplate, after, limit)
+		all, err = row.All(tx, table.SelectTemplates, scanTemplate, after, limit)
 		return err
 	})
 	return all, err
@@ -129,7 +130,7 @@ func (r *Registry) Tag(ctx context.Context, resource string, tags []Tag) error {
 				return err
 			}
 		}
-		n, err := table.Number(tx, table.CountTags, resource)
+		n, err := row.Number(tx, table.CountTags, resource)
 		if err == nil && n > TagsMax {
 			err = iot.Errorf(iot.LimitExceeded, "%d tags on %s; at most %d", n, resource, TagsMax)
 		}
@@ -152,7 +153,7 @@ func (r *Registry) Untag(ctx context.Context, resource string, keys []string) er
 // Tags gives the labels of a resource, sorted.
 func (r *Registry) Tags(ctx context.Context, resource string) (all []Tag, err error) {
 	err = r.read(ctx, "list tags", func(tx *store.Tx) error {
-		all, err = table.Rows(tx, table.SelectTags, func(s store.Scan) (t Tag, err error) { return t, s(&t.Key, &t.Value) }, resource)
+		all, err = row.All(tx, table.SelectTags, func(s store.Scan) (t Tag, err error) { return t, s(&t.Key, &t.Value) }, resource)
 		return err
 	})
 	return all, err

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/registry/row"
 	"github.com/tidehold/tidehold/gateway/registry/table"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -192,9 +193,9 @@ func encodeList(list []string) string {
 }
 
 func thingOf(tx *store.Tx, name string) (Thing, bool, error) {
-	t, found, err := table.One(tx, table.SelectThing, scanThing, name)
+	t, found, err := row.One(tx, table.SelectThing, scanThing, name)
 	if err == nil && found && t.Static {
-		t.Groups, err = table.Names(tx, table.SelectGroupsOf, name, "", -1)
+		t.Groups, err = row.Names(tx, table.SelectGroupsOf, name, "", -1)
 	}
 	return t, found, err
 }
@@ -238,12 +239,12 @@ func (r *Registry) ListThings(ctx context.Context, q ThingQuery) (all []Thing, e
 		text, args = table.SelectThingsByValue, append([]any{q.Attribute, q.Value}, args...)
 	}
 	err = r.read(ctx, "list things", func(tx *store.Tx) error {
-		if all, err = table.Rows(tx, text, scanThing, args...); err != nil {
+		if all, err = row.All(tx, text, scanThing, args...); err != nil {
 			return err
 		}
 		for i := range all {
 			if all[i].Static {
-				if all[i].Groups, err = table.Names(tx, table.SelectGroupsOf, string(all[i].Name), "", -1); err != nil {
+				if all[i].Groups, err = row.Names(tx, table.SelectGroupsOf, string(all[i].Name), "", -1); err != nil {
 					return err
 				}
 			}
@@ -331,13 +332,13 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, ifVersion int64
 		if err != nil {
 			return err
 		}
-		if n, err := table.Number(tx, table.CountPrincipals, name); err != nil || n > 0 {
+		if n, err := row.Number(tx, table.CountPrincipals, name); err != nil || n > 0 {
 			if err == nil {
 				err = iot.Errorf(iot.InvalidRequest, "Cannot delete thing %s; %d principals are still attached, detach them first", name, n)
 			}
 			return err
 		}
-		if err := table.Exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
+		if err := row.Exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
 			return err
 		}
 		_, err = tx.Exec(table.DeleteTags, "thing/"+name)
@@ -348,7 +349,7 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, ifVersion int64
 // loadThings makes the records of the configuration's things, their types and
 // groups, and removes those of things it no longer declares.
 func (r *Registry) loadThings(tx *store.Tx) error {
-	old, err := table.Names(tx, table.SelectStaticThings)
+	old, err := row.Names(tx, table.SelectStaticThings)
 	if err != nil {
 		return err
 	}
@@ -357,7 +358,7 @@ func (r *Registry) loadThings(tx *store.Tx) error {
 	}
 	for _, name := range old {
 		if _, still := r.static[iot.ThingName(name)]; !still {
-			if err := table.Exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
+			if err := row.Exec(tx, []string{table.DeleteThing, table.DeleteAttributes, table.DeleteMemberships}, name); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tidehold/tidehold/gateway/bucket"
 )
 
 const (
@@ -15,10 +17,9 @@ const (
 // Pacer is a token bucket over messages and one over bytes, for one reading
 // goroutine. The zero Pacer lets everything pass.
 type Pacer struct {
-	Rate, Bytes           float64 // per second, 0 = no limit
-	spentRate, spentBytes float64
-	last                  time.Time
-	since                 time.Time // over the rate without pause since
+	Rate, Bytes     float64 // per second, 0 = no limit
+	messages, bytes bucket.Bucket
+	since           time.Time // over the rate without pause since
 }
 
 // Free reports whether there is no limit.
@@ -27,9 +28,7 @@ func (p *Pacer) Free() bool { return p.Rate == 0 && p.Bytes == 0 }
 // Take books one message of n bytes at now and tells how long to wait before
 // acting on it; over means that patience is at its end.
 func (p *Pacer) Take(now time.Time, n int) (wait time.Duration, over bool) {
-	passed := now.Sub(p.last).Seconds()
-	p.last = now
-	wait = max(spend(&p.spentRate, p.Rate, passed, 1), spend(&p.spentBytes, p.Bytes, passed, float64(n)))
+	wait = max(p.messages.Spend(now, p.Rate, paceBurst*p.Rate, 1), p.bytes.Spend(now, p.Bytes, paceBurst*p.Bytes, float64(n)))
 	if wait <= 0 {
 		p.since = time.Time{}
 		return 0, false
@@ -38,14 +37,6 @@ func (p *Pacer) Take(now time.Time, n int) (wait time.Duration, over bool) {
 		p.since = now
 	}
 	return wait, now.Sub(p.since) > pacePatience
-}
-
-func spend(spent *float64, rate, passed, n float64) time.Duration {
-	if rate == 0 {
-		return 0
-	}
-	*spent = max(0, *spent-passed*rate) + n
-	return time.Duration((*spent - paceBurst*rate) / rate * float64(time.Second))
 }
 
 // ConnectionsFor is the default of max_connections for a memory size

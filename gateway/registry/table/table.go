@@ -1,7 +1,5 @@
-// Package table holds the registry's tables: the statements that read and change
-// them, and the few ways to run one. A table's name appears in this file and
-// nowhere else. It keeps nothing; what it runs is part of its caller's
-// transaction, and errors are the store's.
+// Package table holds the registry's tables and the statements that read and
+// change them: text alone. A table's name appears in this file and nowhere else.
 package table
 
 // The statements. Times are in milliseconds, `static` is set on what the configuration declares.
