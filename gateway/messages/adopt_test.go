@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/tidehold/tidehold/gateway/messages/audit"
 )
 
 // foreign are records of another incarnation with numbers from a to b.
@@ -92,7 +94,7 @@ func TestScan_NamesWhoStillWaits(t *testing.T) {
 	k.Ack(it)
 	f.flush()
 	var got []string
-	err := Scan(context.Background(), f.db, func(r *Record) error {
+	err := audit.Scan(context.Background(), f.db, func(r *Record) error {
 		got = append(got, r.Topic+" "+r.To[0])
 		return nil
 	})

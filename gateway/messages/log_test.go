@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/ids"
+	"github.com/tidehold/tidehold/gateway/messages/audit"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -115,7 +116,7 @@ func (f *fixture) check() {
 	f.t.Helper()
 	f.flush()
 	f.flush() // what was to be lost and waited for its commit
-	found, err := Verify(context.Background(), f.db)
+	found, err := audit.Verify(context.Background(), f.db)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -296,7 +297,7 @@ func TestProgress_IsWrittenAfterFiveSecondsOrManyAcks(t *testing.T) {
 		k := f.reader("cloud", LiveFirst)
 		k.Ack(next(t, k))
 		pendingInFile := func() int64 {
-			found, err := Verify(t.Context(), f.db)
+			found, err := audit.Verify(t.Context(), f.db)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -451,7 +452,7 @@ func TestTwoCursors_BlockStaysUntilBothRequiredOnesHaveIt(t *testing.T) {
 	}
 	blocks := func() int {
 		f.flush()
-		found, err := Verify(context.Background(), f.db)
+		found, err := audit.Verify(context.Background(), f.db)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,21 +3,16 @@ package messages
 import (
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/messages/marks"
+	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
 // Schema is the tables of the log.
 func Schema() store.Schema { return marks.Schema() }
 
-const classShift = 48
-
-// classBase is the id just before the first block of a class.
-func classBase(cls int) int64 { return int64(cls) << classShift }
-
-func classOf(id int64) int { return int(id >> classShift) }
-
-// numberOf is a block's running number: blocks of one commit share it.
-func numberOf(id int64) int64 { return id & (1<<classShift - 1) }
+func classBase(cls int) int64 { return segment.Base(cls) }
+func classOf(id int64) int    { return segment.Class(id) }
+func numberOf(id int64) int64 { return segment.Number(id) }
 
 // load reads mark, cursors and progress and opens a new range of numbers. It
 // runs inside the transaction that writes what it decides.

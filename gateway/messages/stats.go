@@ -4,10 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/messages/loss"
 	"github.com/tidehold/tidehold/gateway/messages/offset"
-	"github.com/tidehold/tidehold/gateway/messages/segment"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -117,117 +115,4 @@ func (l *Log) Offsets(ctx context.Context) (all map[string]time.Duration, err er
 		return err
 	})
 	return all, err
-}
-
-// Scan gives every record of a message file that a cursor waits for, To naming
-// who does, class by class, the oldest first in each. It needs no Log: a stopped
-// daemon's file can be looked at; of a running one it sees what is written down
-// (Flush). The error of each ends it.
-func Scan(ctx context.Context, db *store.DB, each func(*Record) error) error {
-	l := &Log{cursors: make(map[string]*cursor)}
-	if err := db.Read(ctx, l.loadCursors); err != nil {
-		return err
-	}
-	for cls := range classes {
-		for after := classBase(cls); ; {
-			var b *block.Block
-			err := db.Read(ctx, func(tx *store.Tx) (err error) {
-				b, err = segment.Read(tx, after, classBase(cls+1))
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			if b == nil {
-				break
-			}
-			after = b.ID
-			if err := l.eachWaiting(b, each); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (l *Log) eachWaiting(b *block.Block, each func(*Record) error) error {
-	for i := range b.Recs {
-		r := &b.Recs[i]
-		r.Class, r.To = uint8(classOf(b.ID)), nil
-		for n, d := range b.Dests {
-			c := l.cursors[d.Name]
-			if r.Seq == 0 || c == nil || b.Masks[i]&(1<<n) == 0 || c.isDone(b.ID) || c.prog[b.ID] != nil && c.prog[b.ID].has(i) {
-				continue
-			}
-			r.To = append(r.To, d.Name)
-		}
-		if len(r.To) == 0 {
-			continue
-		}
-		if err := each(r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Findings is what Verify found.
-type Findings struct {
-	Blocks, Records int
-	// Unreadable records are lost when a cursor comes to them.
-	Unreadable int
-	// Pending is, per cursor, how many records are left when all are counted
-	// one by one.
-	Pending map[string]int64
-}
-
-// Verify reads every record and counts again what each cursor has pending, in
-// one snapshot. It takes time in proportion to the file.
-func Verify(ctx context.Context, db *store.DB) (f Findings, err error) {
-	f.Pending = make(map[string]int64)
-	err = db.Read(ctx, func(tx *store.Tx) error {
-		l := &Log{cursors: make(map[string]*cursor)}
-		if err := l.loadCursors(tx); err != nil {
-			return err
-		}
-		for cls := range classes {
-			for after := classBase(cls); ; {
-				b, err := segment.Read(tx, after, classBase(cls+1))
-				if err != nil {
-					return err
-				}
-				if b == nil {
-					break
-				}
-				after = b.ID
-				f.add(l, b)
-			}
-		}
-		return nil
-	})
-	return f, err
-}
-
-// add counts one block.
-func (f *Findings) add(l *Log, b *block.Block) {
-	f.Blocks++
-	readable := 0
-	for i := range b.Recs {
-		if b.Recs[i].Seq != 0 {
-			readable++
-		}
-	}
-	f.Records += readable
-	f.Unreadable += b.N - readable
-	for _, d := range b.Dests {
-		c := l.cursors[d.Name]
-		if c == nil || b.ID <= c.upTo[classOf(b.ID)] {
-			continue
-		}
-		n := d.Routed
-		if p := c.prog[b.ID]; p != nil {
-			n -= p.delivered + p.lost
-		}
-		f.Pending[d.Name] += int64(n)
-	}
 }

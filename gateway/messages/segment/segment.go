@@ -10,6 +10,17 @@ import (
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
+const classShift = 48
+
+// Base is the id just before the first block of a class.
+func Base(cls int) int64 { return int64(cls) << classShift }
+
+// Class is the class of a block.
+func Class(id int64) int { return int(id >> classShift) }
+
+// Number is a block's running number: blocks of one commit share it.
+func Number(id int64) int64 { return id & (1<<classShift - 1) }
+
 // Columns of a row without its body.
 const Columns = "id, inc, first_seq, last_seq, n, dests, enc, crc32c"
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/messages"
+	"github.com/tidehold/tidehold/gateway/messages/audit"
 	"github.com/tidehold/tidehold/gateway/messages/loss"
 	"github.com/tidehold/tidehold/gateway/store"
 	"github.com/tidehold/tidehold/gateway/topic"
@@ -110,7 +111,7 @@ func (d Desk) List(ctx context.Context, q url.Values, payload bool) ([]Line, err
 		return nil, err
 	}
 	list := []Line{}
-	err = messages.Scan(ctx, d.DB, func(r *messages.Record) error {
+	err = audit.Scan(ctx, d.DB, func(r *messages.Record) error {
 		if !c.fits(r) {
 			return nil
 		}
@@ -132,7 +133,7 @@ func (d Desk) Export(ctx context.Context, q url.Values, write func([]byte) error
 	if err != nil {
 		return err
 	}
-	return messages.Scan(ctx, d.DB, func(r *messages.Record) error {
+	return audit.Scan(ctx, d.DB, func(r *messages.Record) error {
 		if !c.fits(r) {
 			return nil
 		}
@@ -166,7 +167,7 @@ func (d Desk) Verify(ctx context.Context) (Report, error) {
 		}
 		r.OK, r.Integrity = false, err.Error()
 	}
-	f, err := messages.Verify(ctx, d.DB)
+	f, err := audit.Verify(ctx, d.DB)
 	if errors.Is(err, store.ErrCorrupt) {
 		r.OK, r.Integrity = false, err.Error()
 		err = nil
