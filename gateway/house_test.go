@@ -80,7 +80,7 @@ var arrows = map[string][]string{
 	"gateway/httpapi/route":      {},
 	"gateway/presence":           {"gateway/iot", "gateway/store", "gateway/metrics"},
 	"gateway/httpapi/control":    {"gateway/httpapi/route", "gateway/iot", "gateway/ids", "gateway/pki", "gateway/policy", "gateway/presence", "gateway/registry", "gateway/topic"},
-	"gateway/telemetry":          {"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/messages", "gateway/store", "gateway/clock", "gateway/metrics", "gateway/ids"},
+	"gateway/telemetry":          {"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/messages", "gateway/telemetry/fold", "gateway/store", "gateway/clock", "gateway/metrics", "gateway/ids"},
 	"gateway/telemetry/judge":    {},
 	"gateway/binding":            {"gateway/iot", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "drivers", "drivers/"},
 	"gateway/session":            {"gateway/iot", "gateway/store", "gateway/metrics", "gateway/broker/keep"},

@@ -307,7 +307,7 @@ func (g *Gateway) telemetryConfig() telemetry.Config {
 		Gateway: string(g.cfg.Gateway.ID), Profile: t.Profile, Order: t.Order, DropQoS0: !t.StoreQoS0, AllowSim: g.cfg.Gateway.AllowSimUpstream,
 	}
 	for _, c := range t.Classes {
-		cfg.Classes = append(cfg.Classes, telemetry.Class{Name: c.Name, Match: c.Match, Class: c.Class, TTL: c.TTL})
+		cfg.Classes = append(cfg.Classes, telemetry.Class{Name: c.Name, Match: c.Match, Class: c.Class, TTL: c.TTL, Fold: c.Fold})
 	}
 	for _, u := range g.cfg.Uplinks {
 		up := telemetry.Uplink{

@@ -6,7 +6,6 @@ import (
 	"github.com/tidehold/tidehold/gateway/messages/block"
 	"github.com/tidehold/tidehold/gateway/messages/loss"
 	"github.com/tidehold/tidehold/gateway/messages/segment"
-	"github.com/tidehold/tidehold/gateway/messages/tail"
 	"github.com/tidehold/tidehold/gateway/store"
 )
 
@@ -57,7 +56,7 @@ func (l *Log) adopt(tx *store.Tx, w *write, recs []Record) error {
 }
 
 func (l *Log) adoptBlock(tx *store.Tx, w *write, recs []Record) error {
-	e := &tail.Entry{} // only what build looks at: it is never in the tail
+	var own []Record
 	for _, r := range recs {
 		var to []string
 		for _, name := range r.To {
@@ -66,20 +65,16 @@ func (l *Log) adoptBlock(tx *store.Tx, w *write, recs []Record) error {
 			}
 		}
 		if r.To = to; len(to) > 0 {
-			e.Records = append(e.Records, r)
+			own = append(own, r)
 		}
 	}
-	if len(e.Records) == 0 {
+	if len(own) == 0 {
 		return nil
 	}
-	refs := make([]ref, len(e.Records))
-	for i := range refs {
-		refs[i] = ref{e, i}
-	}
-	b := l.build(w, int(min(recs[0].Class, classes-1)), refs)
+	b := l.build(w, int(min(recs[0].Class, classes-1)), own)
 	w.mark.NextBlock++
 	w.adopt(b)
-	w.blocks = append(w.blocks, b)
+	w.blocks, w.refs = append(w.blocks, b), append(w.refs, nil)
 	return l.insertBlock(tx, b)
 }
 

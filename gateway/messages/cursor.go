@@ -28,6 +28,8 @@ type cursor struct {
 	counted metrics.Series // of Allocated
 	saved   Tally          // as written down
 	upTo    [classes]int64
+	given   [classes]int64      // up to here the backlog may have been sent, as written
+	entered [classes]int64      // and as it was
 	prog    map[int64]*progress // blocks above upTo that were touched
 
 	acks   int    // since progress was written
@@ -76,12 +78,12 @@ func (p *progress) set(i int) {
 func (p *progress) pinned() bool { return p.out > 0 || p.loaded }
 
 func newCursor(name string, row marks.Cursor) *cursor {
-	return &cursor{name: name, required: row.Required, active: row.Active, t: row.Tally, saved: row.Tally, upTo: row.Done,
+	return &cursor{name: name, required: row.Required, active: row.Active, t: row.Tally, saved: row.Tally, upTo: row.Done, given: row.Given, entered: row.Given,
 		pending: int64(row.Allocated - row.Accounted()), prog: make(map[int64]*progress), wake: make(chan struct{}, 1)}
 }
 
 func (c *cursor) row() marks.Cursor {
-	return marks.Cursor{Required: c.required, Active: c.active, Tally: c.saved, Done: c.upTo}
+	return marks.Cursor{Required: c.required, Active: c.active, Tally: c.saved, Done: c.upTo, Given: c.given}
 }
 
 // isDone reports whether the cursor has nothing left to do with a block that
@@ -315,7 +317,8 @@ func (l *Log) loseItem(c *cursor, it *Item, by losing) {
 		return
 	}
 	r := it.Record
-	l.lose(Loss{Cursor: c.name, Reason: by.reason, Class: int(r.Class), Inc: r.Inc, From: r.Seq, To: r.Seq, Count: 1, Bytes: int64(len(r.Payload))})
+	l.lose(Loss{Cursor: c.name, Reason: by.reason, Class: int(r.Class), Inc: r.Inc, From: r.First(), To: r.Seq, Count: 1,
+		Folded: r.Folded(), Bytes: int64(len(r.Payload))})
 	if by.why != "" {
 		l.quar = append(l.quar, Quarantined{Cursor: c.name, Why: by.why, Record: *r})
 	}

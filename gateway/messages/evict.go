@@ -2,6 +2,7 @@ package messages
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
@@ -34,9 +35,30 @@ type meta struct {
 	first, last uint64
 	dests       []block.Dest
 	bytes       int
+	b           *block.Block // when it holds aggregates and was read
 }
 
-func metaOf(b *block.Block) meta { return meta{b.ID, b.Inc, b.First, b.Last, b.Dests, b.Bytes} }
+func metaOf(b *block.Block) meta {
+	m := meta{id: b.ID, inc: b.Inc, first: b.First, last: b.Last, dests: b.Dests, bytes: b.Bytes}
+	if len(b.Recs) > 0 && m.folds() {
+		m.b = b
+	}
+	return m
+}
+
+// folds reports whether aggregates are in the block.
+func (m *meta) folds() bool {
+	return slices.ContainsFunc(m.dests, func(d block.Dest) bool { return d.Folded > 0 })
+}
+
+// foldedLeft is how many messages a cursor loses besides its records with the
+// rest of a block.
+func (m *meta) foldedLeft(d block.Dest, p *progress) uint64 {
+	if p == nil || m.b == nil {
+		return uint64(d.Folded)
+	}
+	return m.b.Stood(d.Name, p.has)
+}
 
 // exit is a block that leaves the file, with what each cursor loses by that.
 type exit struct {
@@ -106,7 +128,7 @@ func (l *Log) leave(w *write, m meta, reason string) exit {
 			row.Lost += uint64(lost)
 			e.lost[d.Name] = lost
 			w.losses = append(w.losses, Loss{Cursor: d.Name, Reason: reason, Class: classOf(m.id), Inc: m.inc, From: m.first, To: m.last,
-				Count: uint64(lost), Bytes: int64(m.bytes) * int64(lost) / int64(max(1, routedAll(m.dests))), At: time.Now()})
+				Count: uint64(lost), Folded: m.foldedLeft(d, c.prog[m.id]), Bytes: int64(m.bytes) * int64(lost) / int64(max(1, routedAll(m.dests))), At: time.Now()})
 		}
 		w.saved[d.Name] = row
 		w.changed[d.Name] = true
@@ -170,8 +192,8 @@ func deleteBlock(tx *store.Tx, m meta) error {
 	return nil
 }
 
-// bound keeps the file below MaxBytes: the oldest blocks go, least class
-// first, in the transaction that made it too large, and 5 % more than needed,
+// bound keeps the file below MaxBytes: the oldest blocks are folded and then go,
+// least class first, in the transaction that made it too large, and 5 % more than needed,
 // so that it does not run for every message (telemetry.md 8.3).
 func (l *Log) bound(tx *store.Tx, w *write) error {
 	if len(w.blocks) == 0 {
@@ -187,6 +209,9 @@ func (l *Log) bound(tx *store.Tx, w *write) error {
 	}
 	free := used - l.cfg.MaxBytes + l.cfg.MaxBytes/20
 	for cls := Bulk; cls >= Critical && free > 0; cls-- {
+		if err := l.foldClass(tx, w, cls, &free); err != nil {
+			return err
+		}
 		if err := l.evictClass(tx, w, cls, &free); err != nil {
 			return err
 		}
@@ -229,6 +254,15 @@ func (l *Log) evict(tx *store.Tx, w *write, m meta, reason string) (bool, error)
 		return false, nil
 	}
 	l.moving[m.id] = true
+	l.mu.Unlock()
+	if m.b == nil && m.folds() {
+		b, err := segment.Read(tx, m.id-1, m.id+1)
+		if err != nil {
+			return false, err
+		}
+		m.b = b
+	}
+	l.mu.Lock()
 	w.out = append(w.out, l.leave(w, m, reason))
 	l.mu.Unlock()
 	return true, deleteBlock(tx, m)

@@ -112,8 +112,12 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Record is one message in the log.
-type Record = block.Record
+// Record is one message in the log, Folded what one stands for that is an
+// aggregate.
+type (
+	Record = block.Record
+	Folded = block.Fold
+)
 
 // Batch is what one Append takes: records that get consecutive numbers.
 type Batch struct {
@@ -145,6 +149,8 @@ type Log struct {
 	rings    [classes]ring.Ring
 	moving   map[int64]bool // blocks that the write under way deletes
 	done     map[int64]meta // blocks that some cursor finished
+	exits    uint64         // writes after which blocks were gone
+	fold     Fold
 	losses   []Loss
 	quar     []Quarantined
 	asked    []*request
@@ -373,6 +379,7 @@ func (l *Log) stop() error {
 	if err == nil {
 		err = l.request(context.Background(), func(_ *store.Tx, w *write) error {
 			w.mark.ReservedTo = w.mark.LastSeq
+			l.sent(w)
 			return nil
 		})
 	}

@@ -55,6 +55,13 @@ func randomRun(t *testing.T, seed uint64) {
 		return nil
 	}
 	f.open(cursors...)
+	folds := seed%3 == 0
+	refold := func() {
+		if folds {
+			f.l.SetFold(tens)
+		}
+	}
+	refold()
 	m := &model{durable: map[string]map[uint64]bool{}, delivered: map[string]map[uint64]bool{}}
 	readers, open := map[string]*Cursor{}, map[string][]*Item{}
 	online := func() {
@@ -97,6 +104,7 @@ func randomRun(t *testing.T, seed uint64) {
 		case n < 98:
 			failing = 0
 			f.crash(cursors...)
+			refold()
 			readers, open = map[string]*Cursor{}, map[string][]*Item{}
 			f.check()
 		}
@@ -182,8 +190,15 @@ func (m *model) ackSome(rng *rand.Rand, name string, readers map[string]*Cursor,
 			k.Lose(it, ReasonQuarantine, "by chance")
 			continue
 		}
-		put(m.delivered, name, it.Record.Seq)
+		m.deliver(name, it)
 		k.Ack(it)
+	}
+}
+
+// deliver notes what an item stands for.
+func (m *model) deliver(name string, it *Item) {
+	for _, seq := range stands(it.Record) {
+		put(m.delivered, name, seq)
 	}
 }
 
@@ -191,7 +206,7 @@ func (m *model) ackSome(rng *rand.Rand, name string, readers map[string]*Cursor,
 func (m *model) finish(t *testing.T, f *fixture, name string, k *Cursor) {
 	k.Begin(FIFO)
 	for it := next(t, k); it != nil; it = next(t, k) {
-		put(m.delivered, name, it.Record.Seq)
+		m.deliver(name, it)
 		k.Ack(it)
 	}
 	if s := k.Standing(); s.Pending != 0 || s.Open != 0 {

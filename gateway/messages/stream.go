@@ -165,6 +165,9 @@ func (k *Cursor) within(s *stream) bool {
 // load takes the stream to its next block with something for the cursor.
 func (k *Cursor) load(ctx context.Context, s *stream) (*block.Block, error) {
 	for {
+		k.l.mu.Lock()
+		exits := k.l.exits
+		k.l.mu.Unlock()
 		b, upTo, err := k.l.following(ctx, s.cls, s.pos, s.end)
 		if err != nil {
 			return nil, err
@@ -175,17 +178,24 @@ func (k *Cursor) load(ctx context.Context, s *stream) (*block.Block, error) {
 			k.l.mu.Unlock()
 			return nil, nil
 		}
-		if in, err := k.enter(s, b); err != nil || in {
+		if err := k.mayGive(ctx, b); err != nil {
+			return nil, err
+		}
+		if in, err := k.enter(s, b, exits); err != nil || in {
 			return b, err
 		}
 	}
 }
 
-// enter puts the stream into b unless the cursor has nothing to do there.
-func (k *Cursor) enter(s *stream, b *block.Block) (bool, error) {
+// enter puts the stream into b unless the cursor has nothing to do there, or
+// blocks left the file since b was read: then it is read again.
+func (k *Cursor) enter(s *stream, b *block.Block, exits uint64) (bool, error) {
 	k.l.mu.Lock()
 	defer k.l.mu.Unlock()
 	c := k.c
+	if k.l.exits != exits {
+		return false, nil
+	}
 	if k.l.moving[b.ID] || numberOf(b.ID) >= k.l.mark.NextBlock {
 		return false, errMoving // or just coming: its records are still in the tail
 	}
@@ -205,6 +215,9 @@ func (k *Cursor) enter(s *stream, b *block.Block) (bool, error) {
 		return false, nil
 	}
 	s.b, s.i, p.loaded = b, 0, true
+	if !b.IsLive(c.name) {
+		c.entered[s.cls] = max(c.entered[s.cls], b.ID)
+	}
 	return true, nil
 }
 
@@ -224,7 +237,8 @@ func (l *Log) missing(c *cursor, b *block.Block, p *progress) {
 	p.lost += lost
 	c.t.Lost += uint64(lost)
 	c.pending -= int64(lost)
-	l.lose(Loss{Cursor: c.name, Reason: ReasonUnreadable, Class: classOf(b.ID), Inc: b.Inc, From: b.First, To: b.Last, Count: uint64(lost)})
+	l.lose(Loss{Cursor: c.name, Reason: ReasonUnreadable, Class: classOf(b.ID), Inc: b.Inc, From: b.First, To: b.Last, Count: uint64(lost),
+		Folded: uint64(max(0, b.Folded(c.name)-int(b.Stood(c.name, nil))))})
 	l.touched(c, b, p)
 }
 

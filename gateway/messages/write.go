@@ -26,6 +26,7 @@ type write struct {
 	elided  map[string]uint64       // that the rows contain, by cursor
 	nElided float64                 // of apps, left out of recs
 	saved   map[string]marks.Cursor // what the rows will say
+	live    map[string]bool         // cursors that are being read
 	changed map[string]bool         // rows to write
 	steps   []step
 	acks    map[string]int    // acknowledgements that the steps contain
@@ -33,6 +34,7 @@ type write struct {
 	refs    [][]ref           // where the records of blocks came from
 	adopted map[string]uint64 // by cursor
 	out     []exit            // blocks that leave the file
+	folds   []folded          // blocks that aggregates took the place of
 	losses  []Loss
 	nLosses int // of losses, taken from Log.losses; the rest came up here
 	quar    []Quarantined
@@ -149,9 +151,9 @@ func (l *Log) plan(now time.Time) *write {
 	w := l.writing
 	w.planned = true
 	w.asked, w.mark, w.last = l.asked, l.mark, l.next-1
-	w.saved, w.changed, w.acks = make(map[string]marks.Cursor), make(map[string]bool), make(map[string]int)
+	w.saved, w.changed, w.acks, w.live = make(map[string]marks.Cursor), make(map[string]bool), make(map[string]int), make(map[string]bool)
 	for name, c := range l.cursors {
-		w.saved[name] = c.row()
+		w.saved[name], w.live[name] = c.row(), c.taken != nil
 	}
 	l.planTail(w, now)
 	w.full = len(w.asked) > 0 || l.progressDue(now, time.Hour) <= 0
@@ -225,7 +227,7 @@ func (l *Log) encode(w *write) {
 	cut := func() {
 		for cls, refs := range chunk {
 			if len(refs) > 0 {
-				w.blocks = append(w.blocks, l.build(w, cls, refs))
+				w.blocks, w.refs = append(w.blocks, l.buildRefs(w, cls, refs)), append(w.refs, refs)
 			}
 		}
 		w.mark.NextBlock++
@@ -254,13 +256,36 @@ func (l *Log) encode(w *write) {
 	}
 }
 
-// build makes a block of records and counts them for their cursors.
-func (l *Log) build(w *write, cls int, refs []ref) *block.Block {
-	recs := make([]Record, len(refs))
+// buildRefs makes a block of records of the tail, some of which may have been
+// sent.
+func (l *Log) buildRefs(w *write, cls int, refs []ref) *block.Block {
+	recs, early := make([]Record, len(refs)), false
 	for i, at := range refs {
 		recs[i] = *at.record()
+		early = early || at.entry.Early
 	}
-	b := &block.Block{ID: classBase(cls) | w.mark.NextBlock, Inc: recs[0].Inc, First: recs[0].Seq, Last: recs[len(recs)-1].Seq,
+	b := l.build(w, cls, recs)
+	for i := range b.Dests {
+		b.Dests[i].Live = b.Dests[i].Live || early
+	}
+	return b
+}
+
+// build makes a block of records and counts them for their cursors.
+func (l *Log) build(w *write, cls int, recs []Record) *block.Block {
+	b := w.shape(classBase(cls)|w.mark.NextBlock, recs)
+	for _, d := range b.Dests {
+		row := w.saved[d.Name]
+		row.Allocated += uint64(d.Routed)
+		w.saved[d.Name] = row
+		w.changed[d.Name] = true
+	}
+	return b
+}
+
+// shape makes a block of records.
+func (w *write) shape(id int64, recs []Record) *block.Block {
+	b := &block.Block{ID: id, Inc: recs[0].Inc, First: recs[0].First(), Last: recs[len(recs)-1].Seq,
 		N: len(recs), Recs: recs, Masks: make([]uint64, len(recs))}
 	at := make(map[string]int)
 	for i := range recs {
@@ -273,20 +298,14 @@ func (l *Log) build(w *write, cls int, refs []ref) *block.Block {
 			if !ok {
 				n = len(b.Dests)
 				at[name] = n
-				b.Dests = append(b.Dests, block.Dest{Name: name})
+				b.Dests = append(b.Dests, block.Dest{Name: name, Live: w.live[name]})
 			}
 			b.Dests[n].Routed++
+			b.Dests[n].Folded += int(recs[i].Folded())
 			b.Dests[n].Hold = b.Dests[n].Hold || !held
 			b.Masks[i] |= 1 << n
 		}
 	}
-	for _, d := range b.Dests {
-		row := w.saved[d.Name]
-		row.Allocated += uint64(d.Routed)
-		w.saved[d.Name] = row
-		w.changed[d.Name] = true
-	}
-	w.refs = append(w.refs, refs)
 	return b
 }
 
@@ -435,6 +454,10 @@ func (l *Log) take(w *write, now time.Time) {
 	for _, e := range w.out {
 		l.forgetBlock(e)
 	}
+	l.takeFolds(w)
+	if len(w.out)+len(w.folds) > 0 {
+		l.exits++
+	}
 	l.moveItems(w)
 	l.popThrough()
 	ring.Trim(l.rings[:], ringBytesMax)
@@ -462,7 +485,7 @@ func (l *Log) takeCursors(w *write) {
 		if c == nil {
 			continue
 		}
-		c.saved, c.upTo = row.Tally, row.Done
+		c.saved, c.upTo, c.given = row.Tally, row.Done, row.Given
 		c.acks -= w.acks[name]
 		c.elided -= w.elided[name]
 		for id, p := range c.prog {

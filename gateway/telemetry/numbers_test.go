@@ -24,8 +24,6 @@ var open = map[string]string{
 	"T-19": "a bench, not a test: one million messages",
 	"T-20": "no simulation of a fleet yet",
 	"T-23": "hold by configuration is not built; MQTT 3.1.1 has no word for a denied topic but the end of the connection, which is T-22",
-	"T-24": "folding is not wired",
-	"T-25": "folding is not wired",
 	"T-26": "newest-first is not built; the oracles of the other orders are TestNext_LiveComesAtOnceAndTheBacklogInOrderBesideIt and TestNext_FIFOIsStrictlyByNumberOverAllClasses",
 	"T-27": "power cuts of the profile saver are not counted yet",
 	"T-38": "the bench of wear needs a loop device and root",

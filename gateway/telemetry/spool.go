@@ -24,7 +24,8 @@
 // Expiry: a message that is too old when its turn comes is lost with a record;
 // one that was sent before goes again whatever its age.
 //
-// Not here yet: folding (8.4), class 3 (latest), order newest-first.
+// When room is short, the oldest become aggregates before any of their class is
+// dropped (telemetry.md 8.4, level 1). Not here yet: class 3 (latest), order newest-first.
 package telemetry
 
 import (
@@ -97,6 +98,9 @@ type Class struct {
 	Class uint8
 	// TTL is how old a message may become before it is sent; 0 is no bound.
 	TTL time.Duration
+	// Fold lets aggregates take the place of the oldest when room is short;
+	// without any classes all but class 0 are folded.
+	Fold bool
 }
 
 // Uplink is one far side and what goes there.
@@ -204,6 +208,7 @@ func New(cfg Config, log *messages.Log, clk clock.Clock, src *ids.Source, m *met
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
 	s.offsets = offsets
+	log.SetFold(s.fold)
 	s.synced.Store(clk.Synced())
 	s.sayStart()
 	return s, nil

@@ -42,6 +42,8 @@ type lossRecord struct {
 	From   uint64 `json:"from"`
 	To     uint64 `json:"to"`
 	Count  uint64 `json:"count"`
+	// Folded messages more are lost: aggregates stood for them.
+	Folded uint64 `json:"folded,omitempty"`
 	Bytes  int64  `json:"bytes"`
 }
 
@@ -114,7 +116,7 @@ func (u *uplink) announced(error) {
 func (s *Spool) sayLosses(u *uplink, losses []messages.Loss) {
 	var recs []messages.Record
 	for _, x := range losses {
-		recs = append(recs, s.sys(sysLoss, lossRecord{x.Reason, x.Class, x.Inc, x.From, x.To, x.Count, x.Bytes}, []string{u.Name}))
+		recs = append(recs, s.sys(sysLoss, lossRecord{x.Reason, x.Class, x.Inc, x.From, x.To, x.Count, x.Folded, x.Bytes}, []string{u.Name}))
 	}
 	s.log.Append(messages.Batch{Records: recs, Urgent: true, LossSent: losses}, u.announced)
 }

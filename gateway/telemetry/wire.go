@@ -94,8 +94,12 @@ func (s *Spool) outgoing(u *uplink, r *messages.Record, st stamp, back bool) (ou
 	return out, batch
 }
 
-// formOf resolves auto: native for drivers and rules, raw for devices.
+// formOf resolves auto: native for drivers and rules, raw for devices. An
+// aggregate is always native.
 func (r *Route) formOf(rec *messages.Record) string {
+	if rec.Fold != nil {
+		return FormNative
+	}
 	if r.Form != FormAuto {
 		return r.Form
 	}
@@ -126,6 +130,9 @@ func (s *Spool) native(r *messages.Record, st stamp, back bool) []byte {
 	b = append(b, `,"cls":`...)
 	b = strconv.AppendUint(b, uint64(r.Class), 10)
 	b = appendMember(b, ',', "lane", laneName(back))
+	if r.Fold != nil {
+		b = appendAgg(b, r.Fold, r.Seq)
+	}
 	if isObject(r.Payload) {
 		b = append(append(b, `,"m":`...), bytes.TrimSpace(r.Payload)...)
 	} else {

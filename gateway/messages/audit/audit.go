@@ -82,7 +82,7 @@ func Scan(ctx context.Context, db *store.DB, each func(*block.Record) error) err
 func eachWaiting(all map[string]*reader, b *block.Block, each func(*block.Record) error) error {
 	for i := range b.Recs {
 		r := &b.Recs[i]
-		r.Class, r.To = uint8(segment.Class(b.ID)), nil
+		r.To = nil
 		for n, d := range b.Dests {
 			c := all[d.Name]
 			if r.Seq == 0 || c == nil || b.Masks[i]&(1<<n) == 0 || c.isDone(b.ID) || c.has(b.ID, i) {

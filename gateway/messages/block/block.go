@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"slices"
 )
 
@@ -45,6 +46,8 @@ type Dest struct {
 	Name   string
 	Routed int  // records for it
 	Hold   bool // some of them are for cursors alone that are not required
+	Live   bool // the cursor was being read when the block was made: it may have been sent since
+	Folded int  // messages that aggregates among the records stand for, over and above their own number
 }
 
 // Block is a decoded block: one row of the log.
@@ -76,12 +79,35 @@ func (b *Block) Bit(cursor string) uint64 {
 
 // Routed is how many of b's records are for the cursor.
 func (b *Block) Routed(cursor string) int {
+	return b.share(cursor).Routed
+}
+
+// share is the cursor's share, a zero one when b has nothing for it.
+func (b *Block) share(cursor string) Dest {
 	for _, d := range b.Dests {
 		if d.Name == cursor {
-			return d.Routed
+			return d
 		}
 	}
-	return 0
+	return Dest{}
+}
+
+// IsLive reports whether the cursor was being read when b was made.
+func (b *Block) IsLive(cursor string) bool { return b.share(cursor).Live }
+
+// Folded is how many messages the aggregates for the cursor stand for, over and
+// above their own number.
+func (b *Block) Folded(cursor string) int { return b.share(cursor).Folded }
+
+// Stood counts the same over the readable records that are not left out.
+func (b *Block) Stood(cursor string, without func(i int) bool) (n uint64) {
+	bit := b.Bit(cursor)
+	for i := range b.Recs {
+		if b.Masks[i]&bit != 0 && (without == nil || !without(i)) {
+			n += b.Recs[i].Folded()
+		}
+	}
+	return n
 }
 
 // Memory is what the records take in memory, about.
@@ -299,13 +325,32 @@ func EncodeDests(dests []Dest) []byte {
 	for _, d := range dests {
 		b = appendText(b, d.Name)
 		b = binary.AppendUvarint(b, uint64(d.Routed))
-		hold := byte(0)
-		if d.Hold {
-			hold = 1
+		b = append(b, d.flags())
+		if d.Folded > 0 {
+			b = binary.AppendUvarint(b, uint64(d.Folded))
 		}
-		b = append(b, hold)
 	}
 	return b
+}
+
+// The flags of a share.
+const (
+	shareHold = 1 << iota
+	shareLive
+	shareFolded // how many follows
+)
+
+func (d Dest) flags() (f byte) {
+	if d.Hold {
+		f |= shareHold
+	}
+	if d.Live {
+		f |= shareLive
+	}
+	if d.Folded > 0 {
+		f |= shareFolded
+	}
+	return f
 }
 
 // DecodeDests is the inverse of EncodeDests.
@@ -314,7 +359,13 @@ func DecodeDests(b []byte) ([]Dest, error) {
 	n := d.limited(CursorsMax)
 	dests := make([]Dest, 0, n)
 	for range n {
-		dests = append(dests, Dest{Name: d.text(), Routed: int(d.limited(decodedMax)), Hold: d.byte() == 1})
+		one := Dest{Name: d.text(), Routed: int(d.limited(decodedMax))}
+		flags := d.byte()
+		one.Hold, one.Live = flags&shareHold != 0, flags&shareLive != 0
+		if flags&shareFolded != 0 {
+			one.Folded = int(d.limited(math.MaxInt32))
+		}
+		dests = append(dests, one)
 	}
 	if d.bad || len(d.b) != 0 {
 		return nil, errors.New("block row: malformed shares")

@@ -20,10 +20,12 @@ var samples = []Record{
 			HasPayloadFormat: true, MessageExpiry: 1<<32 - 1, User: []iot.UserProperty{{Key: "k", Value: "v"}, {Key: "k", Value: "𝄞"}}}},
 	{Inc: "abcdefgh", Seq: 3, Topic: "1e3", Payload: []byte(strings.Repeat("long ", 1000)), Wall: time.UnixMilli(0).UTC(), To: []string{"cloud", "plant"},
 		Properties: &iot.Properties{}},
+	{Inc: "abcdefgh", Seq: 103, Topic: "t", Payload: []byte("{}"), Wall: time.UnixMilli(0).UTC(), To: []string{"cloud"},
+		Fold: &Fold{Level: 1, From: 4, N: 100, Bad: 2, Left: 7}},
 }
 
 func sampleBlock() *Block {
-	return &Block{Inc: "abcdefgh", N: len(samples), Dests: []Dest{{"cloud", 2, true}, {"plant", 1, false}}, Recs: samples, Masks: []uint64{0, 1, 3}}
+	return &Block{Inc: "abcdefgh", N: len(samples), Dests: []Dest{{Name: "cloud", Routed: 3, Hold: true, Folded: 99}, {Name: "plant", Routed: 1, Live: true}}, Recs: samples, Masks: []uint64{0, 1, 3, 1}}
 }
 
 func TestBlock_ComesBackAsItWas(t *testing.T) {
@@ -124,7 +126,7 @@ func TestBlock_BadCRCLeavesTheRestUsable(t *testing.T) {
 	if err := got.decodeBody(body); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Recs) != 3 || got.Recs[0].Seq != 1 || got.Recs[1].Seq != 0 || got.Recs[2].Seq != 3 {
+	if len(got.Recs) != len(samples) || got.Recs[0].Seq != 1 || got.Recs[1].Seq != 0 || got.Recs[2].Seq != 3 {
 		t.Errorf("records %v", fmt.Sprint(got.Recs[0].Seq, got.Recs[1].Seq, got.Recs[2].Seq))
 	}
 }

@@ -42,6 +42,36 @@ type Record struct {
 	Properties *iot.Properties
 	// To names the cursors that shall get the message.
 	To []string
+	// Fold is set when the record stands for many; Seq is then the last of them.
+	Fold *Fold
+}
+
+// Fold says what an aggregate stands for (telemetry.md 8.4).
+type Fold struct {
+	// Level is 1 for windows of a minute.
+	Level uint8
+	// From is the number of the first message; N is how many there were, Bad of
+	// them not to be trusted.
+	From   uint64
+	N, Bad uint64
+	// Left is how many values were above the limits and are not in it.
+	Left uint64
+}
+
+// Folded is how many messages are not there any more because r stands for them.
+func (r *Record) Folded() uint64 {
+	if r.Fold == nil || r.Fold.N == 0 {
+		return 0
+	}
+	return r.Fold.N - 1
+}
+
+// First is the lowest number that r stands for: its own, but for an aggregate.
+func (r *Record) First() uint64 {
+	if r.Fold != nil {
+		return r.Fold.From
+	}
+	return r.Seq
 }
 
 // Home is the gateway that numbered r, and its incarnation there; gateway is
@@ -53,11 +83,16 @@ func (r *Record) Home(gateway string) (name, inc string) {
 	return gateway, r.Inc
 }
 
-// ID is the id of a message, `gateway:incarnation:number`: it never changes
-// (telemetry.md C4).
+// ID is the id of a message, `gateway:incarnation:number`, of an aggregate
+// `gateway:incarnation:f<level>-<from>-<to>`: it never changes (telemetry.md C4
+// and 8.4).
 func (r *Record) ID(gateway string) string {
 	gateway, inc := r.Home(gateway)
-	return gateway + ":" + inc + ":" + strconv.FormatUint(r.Seq, 10)
+	id := strconv.FormatUint(r.Seq, 10)
+	if f := r.Fold; f != nil {
+		id = "f" + strconv.Itoa(int(f.Level)) + "-" + strconv.FormatUint(f.From, 10) + "-" + id
+	}
+	return gateway + ":" + inc + ":" + id
 }
 
 // Size is what a record takes in memory, about.
@@ -72,6 +107,7 @@ const (
 	flagSynced
 	flagSim
 	flagProperties
+	flagFold
 )
 
 func (r *Record) flags() byte {
@@ -79,7 +115,7 @@ func (r *Record) flags() byte {
 	for _, b := range []struct {
 		on  bool
 		bit byte
-	}{{r.Retain, flagRetain}, {r.Synced, flagSynced}, {r.Sim, flagSim}, {r.Properties != nil, flagProperties}} {
+	}{{r.Retain, flagRetain}, {r.Synced, flagSynced}, {r.Sim, flagSim}, {r.Properties != nil, flagProperties}, {r.Fold != nil, flagFold}} {
 		if b.on {
 			f |= b.bit
 		}
@@ -102,6 +138,12 @@ func AppendRecord(b []byte, r *Record, mask uint64) []byte {
 	b = appendText(b, r.Payload)
 	if r.Properties != nil {
 		b = appendProperties(b, r.Properties)
+	}
+	if f := r.Fold; f != nil {
+		b = append(b, f.Level)
+		for _, n := range []uint64{f.From, f.N, f.Bad, f.Left} {
+			b = binary.AppendUvarint(b, n)
+		}
 	}
 	return b
 }
@@ -146,6 +188,9 @@ func DecodeRecord(b []byte) (r Record, mask uint64, err error) {
 	r.Payload = d.bytes()
 	if flags&flagProperties != 0 {
 		r.Properties = d.properties()
+	}
+	if flags&flagFold != 0 {
+		r.Fold = &Fold{Level: d.byte(), From: d.uvarint(), N: d.uvarint(), Bad: d.uvarint(), Left: d.uvarint()}
 	}
 	if d.bad || len(d.b) != 0 || r.QoS > 2 {
 		return Record{}, 0, errShort

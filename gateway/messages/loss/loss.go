@@ -40,24 +40,26 @@ type Loss struct {
 	From, To uint64
 	// Count of the numbers in the range were lost.
 	Count uint64
-	Bytes int64
-	At    time.Time
-	Sent  bool
+	// Folded messages were lost besides: aggregates among the lost stood for them.
+	Folded uint64
+	Bytes  int64
+	At     time.Time
+	Sent   bool
 }
 
 // Write puts a loss down.
 func Write(tx *store.Tx, x Loss) error {
 	if x.Reason != Quarantine {
-		res, err := tx.Exec(`UPDATE loss SET from_seq=min(from_seq, ?), to_seq=max(to_seq, ?), count=count+?, bytes=bytes+?, at_ms=?
+		res, err := tx.Exec(`UPDATE loss SET from_seq=min(from_seq, ?), to_seq=max(to_seq, ?), count=count+?, folded=folded+?, bytes=bytes+?, at_ms=?
 			WHERE cursor=? AND reason=? AND cls=? AND inc=? AND sent=0`,
-			int64(x.From), int64(x.To), int64(x.Count), x.Bytes, x.At.UnixMilli(), x.Cursor, x.Reason, x.Class, x.Inc)
+			int64(x.From), int64(x.To), int64(x.Count), int64(x.Folded), x.Bytes, x.At.UnixMilli(), x.Cursor, x.Reason, x.Class, x.Inc)
 		if err != nil || res.RowsAffected > 0 {
 			return err
 		}
 	}
-	_, err := tx.Exec(`INSERT INTO loss(cursor, reason, cls, inc, from_seq, to_seq, count, bytes, at_ms, sent)
-		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-		x.Cursor, x.Reason, x.Class, x.Inc, int64(x.From), int64(x.To), int64(x.Count), x.Bytes, x.At.UnixMilli())
+	_, err := tx.Exec(`INSERT INTO loss(cursor, reason, cls, inc, from_seq, to_seq, count, folded, bytes, at_ms, sent)
+		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+		x.Cursor, x.Reason, x.Class, x.Inc, int64(x.From), int64(x.To), int64(x.Count), int64(x.Folded), x.Bytes, x.At.UnixMilli())
 	return err
 }
 
@@ -69,24 +71,24 @@ func Announce(tx *store.Tx, x Loss) error {
 	if err != nil || !found {
 		return err
 	}
-	_, err = tx.Exec(`INSERT INTO loss(cursor, reason, cls, inc, from_seq, to_seq, count, bytes, at_ms, sent)
-		SELECT cursor, reason, cls, inc, from_seq, to_seq, count-?2, max(0, bytes-?3), at_ms, 0 FROM loss WHERE id=?1 AND count>?2`,
-		x.ID, int64(x.Count), x.Bytes)
+	_, err = tx.Exec(`INSERT INTO loss(cursor, reason, cls, inc, from_seq, to_seq, count, folded, bytes, at_ms, sent)
+		SELECT cursor, reason, cls, inc, from_seq, to_seq, count-?2, max(0, folded-?4), max(0, bytes-?3), at_ms, 0 FROM loss WHERE id=?1 AND count>?2`,
+		x.ID, int64(x.Count), x.Bytes, int64(x.Folded))
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec("UPDATE loss SET count=?, bytes=?, sent=1 WHERE id=?", int64(x.Count), x.Bytes, x.ID)
+	_, err = tx.Exec("UPDATE loss SET count=?, folded=?, bytes=?, sent=1 WHERE id=?", int64(x.Count), int64(x.Folded), x.Bytes, x.ID)
 	return err
 }
 
 // List gives the losses of a cursor, or of all when it is empty, oldest first;
 // only those not announced yet when unsent is set.
 func List(tx *store.Tx, cursor string, unsent bool) (list []Loss, err error) {
-	err = tx.Query(`SELECT id, cursor, reason, cls, inc, from_seq, to_seq, count, bytes, at_ms, sent FROM loss
+	err = tx.Query(`SELECT id, cursor, reason, cls, inc, from_seq, to_seq, count, folded, bytes, at_ms, sent FROM loss
 		WHERE (?1='' OR cursor=?1) AND (NOT ?2 OR sent=0) ORDER BY id`, []any{cursor, unsent}, func(scan store.Scan) error {
 		var x Loss
 		var at int64
-		err := scan(&x.ID, &x.Cursor, &x.Reason, &x.Class, &x.Inc, &x.From, &x.To, &x.Count, &x.Bytes, &at, &x.Sent)
+		err := scan(&x.ID, &x.Cursor, &x.Reason, &x.Class, &x.Inc, &x.From, &x.To, &x.Count, &x.Folded, &x.Bytes, &at, &x.Sent)
 		x.At = time.UnixMilli(at).UTC()
 		list = append(list, x)
 		return err

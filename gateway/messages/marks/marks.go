@@ -35,7 +35,8 @@ CREATE TABLE quar(
 	id INTEGER PRIMARY KEY, cursor TEXT NOT NULL, inc TEXT NOT NULL, seq INTEGER NOT NULL, why TEXT NOT NULL,
 	at_ms INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE TABLE clock(
-	boot TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;`}}
+	boot TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
+		`ALTER TABLE loss ADD COLUMN folded INTEGER NOT NULL DEFAULT 0`}}
 }
 
 // Classes is how many classes of messages there are.
@@ -54,6 +55,8 @@ type Log struct {
 	LastSeq    uint64  `json:"last_seq"`
 	NextBlock  int64   `json:"next_block"`
 	Skips      []Range `json:"skips,omitempty"`
+	// FoldedTo is, for each class, the block up to which nothing is left to fold.
+	FoldedTo [Classes]int64 `json:"folded_to"`
 }
 
 // Tally is the sum check of one cursor: allocated = delivered + pending + lost
@@ -80,6 +83,9 @@ type Cursor struct {
 	Tally
 	// Done is, for each class, the block up to which nothing is left to do.
 	Done [Classes]int64 `json:"done"`
+	// Given is, for each class, the block up to which records may have been sent,
+	// but for blocks that say so themselves.
+	Given [Classes]int64 `json:"given"`
 }
 
 const (

@@ -6,6 +6,7 @@
 package ring
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/tidehold/tidehold/gateway/messages/block"
@@ -43,6 +44,16 @@ func (r *Ring) Remove(id int64) {
 		}
 		return b.ID == id
 	})
+}
+
+// Put adds a block in its place by id; one below Start needs none.
+func (r *Ring) Put(b *block.Block) {
+	if b.ID <= r.Start {
+		return
+	}
+	at, _ := slices.BinarySearchFunc(r.blocks, b.ID, func(x *block.Block, id int64) int { return cmp.Compare(x.ID, id) })
+	r.blocks = slices.Insert(r.blocks, at, b)
+	r.bytes += b.Memory()
 }
 
 // Trim keeps the rings together at most at limit bytes, the fullest at its turn.

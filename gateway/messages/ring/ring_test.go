@@ -35,3 +35,19 @@ func TestTrim_TheFullestLosesItsOldestAndStartSaysSo(t *testing.T) {
 		t.Errorf("something is left: %+v", rings)
 	}
 }
+
+func TestPut_TakesItsPlaceByIdUnlessItIsTooOldForTheRing(t *testing.T) {
+	r := Ring{Start: 2}
+	r.Push(of(3, 10))
+	r.Push(of(9, 10))
+	r.Put(of(5, 10))
+	r.Put(of(2, 10))
+	for after, want := range map[int64]int64{2: 3, 3: 5, 5: 9} {
+		if b := r.Next(after, 100); b == nil || b.ID != want {
+			t.Errorf("after %d comes %v, want %d", after, b, want)
+		}
+	}
+	if b := r.Next(0, 3); b != nil {
+		t.Errorf("block %d is below the start", b.ID)
+	}
+}

@@ -56,6 +56,9 @@ func Read(tx *store.Tx, after, end int64) (*block.Block, error) {
 				return err
 			}
 			b.Open(stored, enc)
+			for i := range b.Recs {
+				b.Recs[i].Class = uint8(Class(b.ID))
+			}
 			return nil
 		})
 	return b, err

@@ -34,12 +34,20 @@ type Line struct {
 	Bytes      int             `json:"bytes"`
 	Properties *iot.Properties `json:"properties,omitempty"`
 	Raw        []byte          `json:"raw,omitempty"` // the payload, base64
+	// N messages are in it, when it is an aggregate; Bad of them were not to be
+	// trusted, and Left values left out.
+	N    uint64 `json:"n,omitempty"`
+	Bad  uint64 `json:"bad,omitempty"`
+	Left uint64 `json:"left_out,omitempty"`
 }
 
 // lineOf shows a record of a gateway's spool, with its payload when asked.
 func lineOf(gateway string, r *messages.Record, payload bool) Line {
 	l := Line{ID: r.ID(gateway), TS: r.Wall.UTC(), Class: r.Class, Topic: r.Topic, Source: r.Source, ClientID: r.ClientID, QoS: r.QoS, Retain: r.Retain,
 		Boot: r.Boot, Up: r.Up.Milliseconds(), Synced: r.Synced, Sim: r.Sim, To: r.To, Bytes: len(r.Payload)}
+	if f := r.Fold; f != nil {
+		l.N, l.Bad, l.Left = f.N, f.Bad, f.Left
+	}
 	if payload {
 		l.Raw, l.Properties = r.Payload, r.Properties
 	}
@@ -69,9 +77,9 @@ func (l Line) record(gateway string) (r messages.Record, err error) {
 	if parts[0] != gateway {
 		inc = parts[0] + ":" + inc
 	}
-	seq, err := strconv.ParseUint(parts[2], 10, 63)
-	if err != nil || seq == 0 {
-		return r, fmt.Errorf("an id ends with a number above 0")
+	seq, aggregate, err := l.number(parts[2])
+	if err != nil {
+		return r, err
 	}
 	if _, err := topic.ParseName(l.Topic); err != nil {
 		return r, err
@@ -80,7 +88,29 @@ func (l Line) record(gateway string) (r messages.Record, err error) {
 		return r, fmt.Errorf("class %d, QoS %d, up %d: want classes 0 to 2, QoS 0 to 2 and no negative time", l.Class, l.QoS, l.Up)
 	}
 	return messages.Record{Inc: inc, Seq: seq, Topic: l.Topic, Payload: l.Raw, QoS: l.QoS, Retain: l.Retain, Source: l.Source, ClientID: l.ClientID,
-		Class: l.Class, Boot: l.Boot, Up: time.Duration(l.Up) * time.Millisecond, Wall: l.TS, Synced: l.Synced, Sim: l.Sim, Properties: l.Properties}, nil
+		Class: l.Class, Boot: l.Boot, Up: time.Duration(l.Up) * time.Millisecond, Wall: l.TS, Synced: l.Synced, Sim: l.Sim, Properties: l.Properties, Fold: aggregate}, nil
+}
+
+// number takes the end of an id apart: a number, or f<level>-<from>-<to> of an
+// aggregate.
+func (l Line) number(text string) (seq uint64, f *messages.Folded, err error) {
+	if rest, is := strings.CutPrefix(text, "f"); is {
+		level, from, to := rest, "", ""
+		if level, from, is = strings.Cut(rest, "-"); is {
+			from, to, is = strings.Cut(from, "-")
+		}
+		n, bad := strconv.ParseUint(level, 10, 8)
+		first, bad2 := strconv.ParseUint(from, 10, 63)
+		if !is || bad != nil || bad2 != nil || n == 0 || first == 0 || l.N == 0 {
+			return 0, nil, fmt.Errorf("an aggregate's id ends with f<level>-<from>-<to>, and n says how many are in it")
+		}
+		f, text = &messages.Folded{Level: uint8(n), From: first, N: l.N, Bad: l.Bad, Left: l.Left}, to
+	}
+	seq, err = strconv.ParseUint(text, 10, 63)
+	if err != nil || seq == 0 || f != nil && (f.From > seq || f.N > seq-f.From+1) {
+		return 0, nil, fmt.Errorf("an id ends with a number above 0")
+	}
+	return seq, f, nil
 }
 
 // isWord: 1 to 64 of the characters of gateway ids.

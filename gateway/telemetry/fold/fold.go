@@ -69,6 +69,9 @@ type Series struct {
 	numbers int
 }
 
+// IsNumber reports whether the series had numbers: Min, Max and Mean are of them.
+func (s *Series) IsNumber() bool { return s.numbers > 0 }
+
 // Change is a text or truth value that differs from the one before.
 type Change struct {
 	At    time.Time

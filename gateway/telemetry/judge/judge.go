@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -34,8 +35,9 @@ type Verdict struct {
 	Reordered uint64
 	// Changed counts duplicates whose measurement differs from the first.
 	Changed uint64
-	// Lost is what loss records say, Skipped what start records say.
-	Lost, Skipped uint64
+	// Lost is what loss records say, Skipped what start records say, Folded how
+	// many messages the aggregates stand for that came.
+	Lost, Skipped, Folded uint64
 	// Holes are the numbers below the highest received that did not come, were
 	// not skipped, and lie in no range of a loss. On an uplink that gets only
 	// part of the messages most of them belong to others: see Missing.
@@ -63,6 +65,7 @@ type source struct {
 	v       Verdict
 	last    map[string]uint64 // per lane
 	sums    map[uint64]string // measurement of numbers, to find changes
+	folds   map[string]bool   // ids of aggregates
 	mark    struct{ upto, n uint64 }
 }
 
@@ -95,6 +98,7 @@ type envelope struct {
 	Src  string          `json:"src"`
 	M    json.RawMessage `json:"m"`
 	Raw  string          `json:"raw"`
+	N    json.RawMessage `json:"n"` // of an aggregate a number; devices may mean anything by it
 	Gw   *envelope       `json:"_gw"`
 }
 
@@ -122,6 +126,9 @@ func (j *Judge) add(payload []byte) bool {
 	if e.ID == "" && e.Gw != nil {
 		e.ID, e.Lane, e.M = e.Gw.ID, e.Gw.Lane, withoutGw(payload)
 	}
+	if fresh, is := j.aggregate(e); is {
+		return fresh
+	}
 	key, seq, ok := splitID(e.ID)
 	if !ok {
 		j.raw++
@@ -140,6 +147,33 @@ func (j *Judge) add(payload []byte) bool {
 		j.record(key, what, e.M)
 	}
 	return true
+}
+
+// aggregate takes in one of many messages: its id is
+// `gateway:incarnation:f<level>-<from>-<to>`.
+func (j *Judge) aggregate(e envelope) (fresh, is bool) {
+	at := strings.LastIndex(e.ID, ":f")
+	n, err := strconv.ParseUint(string(e.N), 10, 32)
+	if at <= 0 || err != nil {
+		return false, false
+	}
+	_, ends, _ := strings.Cut(e.ID[at+2:], "-")
+	first, last, _ := strings.Cut(ends, "-")
+	_, from, ok := splitID("x:" + first)
+	_, to, ok2 := splitID("x:" + last)
+	if !ok || !ok2 || from > to {
+		return false, false
+	}
+	s := j.source(e.ID[:at])
+	if s.folds[e.ID] {
+		s.v.Duplicates++
+		return false, true
+	}
+	s.folds[e.ID] = true
+	s.v.Folded += n
+	s.seen.high = max(s.seen.high, to)
+	s.covered = append(s.covered, Range{from, to})
+	return true, true
 }
 
 // withoutGw is what the device said: the lane may differ when it comes again.
@@ -171,7 +205,7 @@ func splitID(id string) (key string, seq uint64, ok bool) {
 func (j *Judge) source(key string) *source {
 	s := j.sources[key]
 	if s == nil {
-		s = &source{last: make(map[string]uint64), sums: make(map[uint64]string)}
+		s = &source{last: make(map[string]uint64), sums: make(map[uint64]string), folds: make(map[string]bool)}
 		j.sources[key] = s
 	}
 	return s
@@ -203,6 +237,7 @@ func (j *Judge) record(key, what string, body []byte) {
 		From        uint64 `json:"from"`
 		To          uint64 `json:"to"`
 		Count       uint64 `json:"count"`
+		Folded      uint64 `json:"folded"`
 		Upto        uint64 `json:"upto"`
 		N           uint64 `json:"n"`
 		SkippedFrom uint64 `json:"skipped_from"`
@@ -223,13 +258,13 @@ func (j *Judge) record(key, what string, body []byte) {
 			of.skips = append(of.skips, Range{r.SkippedFrom, r.SkippedTo})
 		}
 	case "loss":
-		of.v.Lost += r.Count
+		of.v.Lost += r.Count + r.Folded
 		of.covered = append(of.covered, Range{r.From, r.To})
 	case "mark":
 		if r.Upto > of.mark.upto {
 			of.mark.upto, of.mark.n = r.Upto, r.N
 			of.v.Marked = true
-			of.v.Missing = int64(r.N) - int64(of.upTo(r.Upto)) - int64(of.v.Lost)
+			of.v.Missing = int64(r.N) - int64(of.upTo(r.Upto)) - int64(of.v.Lost) - int64(of.v.Folded)
 		}
 	}
 }
