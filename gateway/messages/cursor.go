@@ -274,13 +274,15 @@ type Standing struct {
 	Pending, Open int64
 	// LastSeq is the last number given to any record.
 	LastSeq uint64
+	// Unnoted reports losses of any cursor that Losses does not give yet.
+	Unnoted bool
 }
 
 // Standing tells how the cursor stands now.
 func (k *Cursor) Standing() Standing {
 	k.l.mu.Lock()
 	defer k.l.mu.Unlock()
-	return Standing{Tally: k.c.t, Pending: k.c.pending, Open: int64(k.c.open), LastSeq: k.l.next - 1}
+	return Standing{Tally: k.c.t, Pending: k.c.pending, Open: int64(k.c.open), LastSeq: k.l.next - 1, Unnoted: len(k.l.losses) > 0}
 }
 
 // Ack says that the far side has the record. Unknown and repeated calls are

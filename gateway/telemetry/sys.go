@@ -92,6 +92,7 @@ func (s *Spool) announce(ctx context.Context, u *uplink, k *messages.Cursor) {
 	if busy {
 		return
 	}
+	at := k.Standing() // before the losses: a mark must not come before one of them
 	losses, err := s.log.Losses(ctx, u.Name, true)
 	switch {
 	case err != nil:
@@ -100,7 +101,7 @@ func (s *Spool) announce(ctx context.Context, u *uplink, k *messages.Cursor) {
 		s.sayLosses(u, losses)
 		return
 	default:
-		if s.sayMark(u, k) {
+		if s.sayMark(u, at) {
 			return
 		}
 	}
@@ -123,11 +124,10 @@ func (s *Spool) sayLosses(u *uplink, losses []messages.Loss) {
 
 // sayMark stages a mark when one is due, nothing is pending, and something came
 // since the last one.
-func (s *Spool) sayMark(u *uplink, k *messages.Cursor) bool {
-	at := k.Standing()
+func (s *Spool) sayMark(u *uplink, at messages.Standing) bool {
 	u.mu.Lock()
 	due := u.markDue || time.Since(u.lastMark) >= markEvery
-	if !due || at.Pending > 0 || at.LastSeq == u.markedSeq {
+	if !due || at.Pending > 0 || at.Unnoted || at.LastSeq == u.markedSeq {
 		u.mu.Unlock()
 		return false
 	}
