@@ -8,6 +8,9 @@ import (
 	"github.com/tidehold/tidehold/drivers/bme280"
 	"github.com/tidehold/tidehold/drivers/gas"
 	"github.com/tidehold/tidehold/drivers/humidity"
+	"github.com/tidehold/tidehold/drivers/light"
+	"github.com/tidehold/tidehold/drivers/power"
+	"github.com/tidehold/tidehold/drivers/temperature"
 )
 
 // partTable is what this binary can drive: one line per part. No driver
@@ -17,15 +20,24 @@ type partTable map[string]drivers.Driver
 
 func parts() partTable {
 	return partTable{
-		"aht20":   humidity.AHT20(),
-		"bme280":  bme280.Driver{},
-		"hdc302x": humidity.HDC302x(),
-		"htu21d":  humidity.HTU21D(),
-		"scd4x":   gas.SCD4x(),
-		"sgp40":   gas.SGP40(),
-		"sht3x":   humidity.SHT3x(),
-		"sht4x":   humidity.SHT4x(),
-		"si7021":  humidity.Si7021(),
+		"aht20":    humidity.AHT20(),
+		"bh1750":   light.BH1750(),
+		"bme280":   bme280.Driver{},
+		"hdc302x":  humidity.HDC302x(),
+		"htu21d":   humidity.HTU21D(),
+		"ina219":   power.INA219(),
+		"ina226":   power.INA226(),
+		"ina260":   power.INA260(),
+		"lm75":     temperature.LM75(),
+		"mcp9808":  temperature.MCP9808(),
+		"scd4x":    gas.SCD4x(),
+		"sgp40":    gas.SGP40(),
+		"sht3x":    humidity.SHT3x(),
+		"sht4x":    humidity.SHT4x(),
+		"si7021":   humidity.Si7021(),
+		"tmp102":   temperature.TMP102(),
+		"tmp117":   temperature.TMP117(),
+		"veml7700": light.VEML7700(),
 	}
 }
 

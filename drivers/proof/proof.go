@@ -217,8 +217,9 @@ func (c Case) deadline(t *testing.T) {
 }
 
 func (c Case) rest(t *testing.T) {
-	_, h := c.board(t)
+	w, h := c.board(t)
 	d := c.open(t, h)
+	c.place(t, w, c.Points[0])
 	Values(t, d)
 	c.must(t, d.Close())
 }

@@ -1,7 +1,6 @@
 package sheet
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -15,7 +14,6 @@ type Chip struct {
 	Options drivers.Options
 
 	handle *drivers.Handle
-	ctx    context.Context // of the running call only: a Sheet's function never keeps it
 }
 
 // Tx writes w, then reads r, in one transaction. On SPI both have one length
@@ -67,16 +65,13 @@ func (c *Chip) Is(reg byte, mask, want uint16) error {
 	return err
 }
 
-// Wait lets a conversion end; ErrTimeout when the deadline comes first.
+// Wait lets a conversion end, and others have the bus meanwhile; ErrTimeout when
+// the deadline comes first.
 func (c *Chip) Wait(d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-c.ctx.Done():
-		return fmt.Errorf("conversion: %w", drivers.ErrTimeout)
+	if err := c.handle.Rest(d); err != nil {
+		return fmt.Errorf("conversion: %w", err)
 	}
+	return nil
 }
 
 // Poll asks done every pause until it says yes; ErrTimeout after limit pauses.
@@ -95,4 +90,10 @@ func (c *Chip) Poll(pause time.Duration, limit int, done func() (bool, error)) e
 // Wrong is an ErrWrongChip that says what was seen.
 func Wrong(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, drivers.ErrWrongChip)...)
+}
+
+// Full is the error of a value at the end of its scale, which may stand for any
+// larger one. hint says what to change.
+func Full(what, hint string) error {
+	return fmt.Errorf("%s is at the end of its scale (%s): %w", what, hint, drivers.ErrOutOfRange)
 }

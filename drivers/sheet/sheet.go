@@ -92,7 +92,6 @@ func (d *device) do(ctx context.Context, what string, f func(*Chip) error) error
 	var err error
 	for range 1 + crcRetries {
 		err = d.chip.handle.Do(ctx, func() error {
-			d.chip.ctx = ctx
 			return f(d.chip)
 		})
 		if !errors.Is(err, drivers.ErrCRC) || ctx.Err() != nil {

@@ -7,15 +7,24 @@ import (
 
 // chips is the table of simulated chips, by the driver that reads them.
 var chips = map[string]func(world chip.World) Chip{
-	"aht20":   func(w chip.World) Chip { return chip.AHT20(w) },
-	"bme280":  func(w chip.World) Chip { return NewBME280(w) },
-	"hdc302x": func(w chip.World) Chip { return chip.HDC302x(w) },
-	"htu21d":  func(w chip.World) Chip { return chip.HTU21D(w) },
-	"scd4x":   func(w chip.World) Chip { return chip.SCD4x(w) },
-	"sgp40":   func(w chip.World) Chip { return chip.SGP40(w) },
-	"sht3x":   func(w chip.World) Chip { return chip.SHT3x(w) },
-	"sht4x":   func(w chip.World) Chip { return chip.SHT4x(w) },
-	"si7021":  func(w chip.World) Chip { return chip.Si7021(w) },
+	"aht20":    func(w chip.World) Chip { return chip.AHT20(w) },
+	"bh1750":   func(w chip.World) Chip { return chip.BH1750(w) },
+	"bme280":   func(w chip.World) Chip { return NewBME280(w) },
+	"hdc302x":  func(w chip.World) Chip { return chip.HDC302x(w) },
+	"htu21d":   func(w chip.World) Chip { return chip.HTU21D(w) },
+	"ina219":   func(w chip.World) Chip { return chip.INA219(w) },
+	"ina226":   func(w chip.World) Chip { return chip.INA226(w) },
+	"ina260":   func(w chip.World) Chip { return chip.INA260(w) },
+	"lm75":     func(w chip.World) Chip { return chip.LM75(w) },
+	"mcp9808":  func(w chip.World) Chip { return chip.MCP9808(w) },
+	"scd4x":    func(w chip.World) Chip { return chip.SCD4x(w) },
+	"sgp40":    func(w chip.World) Chip { return chip.SGP40(w) },
+	"sht3x":    func(w chip.World) Chip { return chip.SHT3x(w) },
+	"sht4x":    func(w chip.World) Chip { return chip.SHT4x(w) },
+	"si7021":   func(w chip.World) Chip { return chip.Si7021(w) },
+	"tmp102":   func(w chip.World) Chip { return chip.TMP102(w) },
+	"tmp117":   func(w chip.World) Chip { return chip.TMP117(w) },
+	"veml7700": func(w chip.World) Chip { return chip.VEML7700(w) },
 }
 
 // defaults are what a world is like where nobody says otherwise, in SI.

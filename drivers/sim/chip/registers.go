@@ -28,8 +28,10 @@ type Registers struct {
 	Counts bool
 	// Initial holds the values after power-up; the others are 0.
 	Initial map[byte]uint32
-	// Identity is the register that WrongID falsifies.
+	// Identity is the register that WrongID falsifies, Falsify the bits of it
+	// that turn; 0 means 0x55.
 	Identity byte
+	Falsify  uint32
 	// Fixed lists registers that cannot be written.
 	Fixed []byte
 	// Wrote tells of a write, after the value was stored.
@@ -77,6 +79,13 @@ func (r *Registers) WrongID(wrong bool) {
 	r.wrong = wrong
 }
 
+func (r *Registers) falsify() uint32 {
+	if r.Falsify == 0 {
+		return 0x55
+	}
+	return r.Falsify
+}
+
 func (r *Registers) width() int { return max(r.Width, 1) }
 
 // Write takes a register's number and values for it and, when the chip counts,
@@ -116,7 +125,7 @@ func (r *Registers) Read(b []byte) error {
 		}
 		v := r.values[reg]
 		if r.wrong && reg == r.Identity {
-			v ^= 0x55
+			v ^= r.falsify()
 		}
 		b = b[copy(b, r.split(v)):]
 		if r.Counts {
