@@ -17,6 +17,10 @@ func TestMatches_JavaPatterns(t *testing.T) {
 		{`(ab)*+c`, "ababc", true}, {`[ab]?+b`, "b", false}, {`\p{Alpha}+`, "123", false}, {`[\p{Alpha}_]+$`, "a_", true},
 		{`\P{Digit}`, "12", false}, {`\p{Lu}`, "É", true}, {`\Qa.b\E`, "a.b", true}, {`\Qa.b\E`, "axb", false}, {`a{2000}`, strings.Repeat("a", 2000), true},
 		{`[a[bc]]+$`, "abc", true}, {`(?i)ABC`, "xabc", true}, {`x{2}+x`, "xxx", true}, {`(?=\p{Upper})\w`, "A", true}, {`(?=\p{Upper})\w`, "a", false},
+		{`^\0141$`, "a", true}, {`^\012$`, "\n", true}, {`^\0777$`, "?7", true}, {`^\e$`, "\x1b", true}, {`^\cI$`, "\t", true}, {`^[\011]$`, "\t", true},
+		{`^a\hb$`, "a\u00a0b", true}, {`^a\hb$`, "a\nb", false}, {`^\v$`, "\u2028", true}, {`^\H$`, "x", true}, {`^[\h]$`, "\t", true}, {`^\R$`, "\r\n", true},
+		{`^\p{IsGreek}$`, "α", true}, {`^\p{IsLatin}$`, "α", false}, {`^\p{sc=Greek}$`, "α", true}, {`^\P{IsGreek}$`, "a", true}, {`^\p{IsLu}$`, "É", true},
+		{`^\p{gc=Nd}$`, "٣", true}, {`^\p{IsLetter}+$`, "añ", true}, {`^\p{javaDigit}$`, "x", false}, {`^[\p{IsGreek}x]+$`, "αx", true}, {`(?=\p{IsGreek})\p{IsGreek}`, "α", true},
 	} {
 		p, err := Compile(c.pattern)
 		if err != nil {

@@ -2,6 +2,8 @@ package regex
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -111,7 +113,96 @@ func (t *translator) escape(inClass bool) {
 		t.both(1)
 		return
 	}
-	t.perl(s[1], inClass)
+	if !t.code(s) && !t.named(s, inClass) && !t.spaces(s[1], inClass) {
+		t.perl(s[1], inClass)
+	}
+}
+
+// code writes a character that Java spells by its number, \0 with up to three
+// octal digits, \cX or \e, in the way both matchers read.
+func (t *translator) code(s string) bool {
+	char, length := byte(0), 2
+	switch {
+	case s[1] == 'e':
+		char = 0x1b
+	case s[1] == 'c' && len(s) > 2:
+		char, length = s[2]^64, 3
+	case s[1] == '0' && len(s) > 2 && isOctal(s[2]):
+		for ; length < len(s) && length < 5 && isOctal(s[length]) && char < 32; length++ {
+			char = char<<3 | (s[length] - '0')
+		}
+	default:
+		return false
+	}
+	t.write(fmt.Sprintf(`\x%02x`, char))
+	t.at += length
+	return true
+}
+
+func isOctal(c byte) bool { return c >= '0' && c <= '7' }
+
+// blank are the horizontal and vertical white space of Java's \h and \v, which
+// Go does not know or reads as one character.
+var blank = map[byte]string{
+	'h': "\t \u00a0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000", 'v': "\n\v\f\r\u0085\u2028\u2029",
+}
+
+// spaces spells \h, \v, their opposites and \R out. An opposite in a class is
+// left to the matchers, which refuse it.
+func (t *translator) spaces(letter byte, inClass bool) bool {
+	set, ok := blank[letter|0x20]
+	negated := letter < 'a'
+	switch {
+	case letter == 'R' && !inClass:
+		t.write("(?:\r\n|[" + blank['v'] + "])")
+	case !ok, inClass && negated:
+		return false
+	case inClass:
+		t.write(set)
+	case negated:
+		t.write("[^" + set + "]")
+	default:
+		t.write("[" + set + "]")
+	}
+	t.at += 2
+	return true
+}
+
+// aliases are Java's other names of categories.
+var aliases = map[string]string{
+	"Letter": "L", "Digit": "Nd", "Punctuation": "P", "Control": "Cc", "javaLetter": "L", "javaDigit": "Nd", "javaISOControl": "Cc",
+}
+
+// named writes \p{IsLatin}, \p{IsLu}, \p{sc=Latin}, \p{gc=Lu} and the like the way
+// both matchers spell them, as \p{Latin}. What they do not know they refuse.
+func (t *translator) named(s string, inClass bool) bool {
+	end := strings.IndexByte(s, '}')
+	if len(s) < 4 || s[1]|0x20 != 'p' || s[2] != '{' || end < 0 {
+		return false
+	}
+	name := s[3:end]
+	if kind, rest, ok := strings.Cut(name, "="); ok {
+		if !slices.Contains([]string{"sc", "script", "gc", "general_category"}, kind) {
+			return false
+		}
+		name = rest
+	} else if rest, ok := strings.CutPrefix(name, "Is"); ok {
+		name = rest
+	} else if aliases[name] == "" {
+		return false
+	}
+	if short := aliases[name]; short != "" {
+		name = short
+	}
+	t.write(s[:3] + name + "}")
+	t.at += end + 1
+	return true
+}
+
+// write puts the same text into both patterns.
+func (t *translator) write(text string) {
+	t.plain.WriteString(text)
+	t.rest.WriteString(text)
 }
 
 // perl copies a one-letter escape, spelling ASCII classes out for rest.
