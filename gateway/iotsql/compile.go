@@ -62,8 +62,8 @@ type compiler struct {
 
 	aggregates []aggregateSite
 	stateful   []statefulSite
-	external   int // calls of external functions so far
-	rows       int // calls of get_dynamodb so far
+	external   *syntax.Call // the last call of an external function
+	rows       int          // calls of get_dynamodb so far
 	warnings   []Warning
 }
 

@@ -161,7 +161,7 @@ func (c *compiler) allowed(x *syntax.Call, f function) error {
 	case f.nature == secret && c.region != inSelect && c.region != inTemplate:
 		return c.errorAt(x, x.Name, x.Name+" only in SELECT and in templates of actions")
 	}
-	c.external++
+	c.external = x
 	if x.Name == "get_dynamodb" {
 		c.rows++
 		if c.rows > 1 {
@@ -176,12 +176,12 @@ func (c *compiler) allowed(x *syntax.Call, f function) error {
 func (c *compiler) plainDefault(x *syntax.Call) error {
 	probe := *c
 	probe.aggregates, probe.stateful, probe.warnings = nil, nil, nil
-	probe.external, probe.rows = 0, 0
+	probe.external, probe.rows = nil, 0
 	if _, err := probe.expression(x.Args[1]); err != nil {
 		return err
 	}
-	if probe.external > 0 {
-		return c.errorAt(x.Args[1], x.Name, "a default without functions that look outside the message")
+	if probe.external != nil {
+		return c.errorAt(probe.external, probe.external.Name, "a default without functions that look outside the message")
 	}
 	return nil
 }

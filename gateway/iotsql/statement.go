@@ -129,7 +129,7 @@ func (s *Statement) compile(c *compiler, sets []syntax.Assignment, q *syntax.Que
 	if s.where, err = c.optional(q.Where); err != nil {
 		return err
 	}
-	if c.external == 0 { // a call in SET may have an effect
+	if c.external == nil { // a call in SET may have an effect
 		s.sieve = sift.Of(q.Where, c.dialect.Modern)
 	}
 	c.region = inSelect
@@ -150,7 +150,7 @@ func (s *Statement) compileSource(c *compiler, q *syntax.Query) error {
 	case q.HasFrom:
 		f, err := topic.ParseFilter(q.Filter)
 		if err != nil {
-			return syntax.ErrorAt(c.text, q.FilterAt, strconv.Quote(q.Filter), "a topic filter: "+err.Error())
+			return syntax.ErrorAt(c.text, q.FilterAt, q.Filter, "a topic filter: "+err.Error())
 		}
 		s.filter = f
 	case q.Schedule != "":
