@@ -42,10 +42,10 @@ type State struct {
 
 // Stats counts what a State has dropped at its limits.
 type Stats struct {
-	Groups        int    // groups remembered now
-	DroppedGroups uint64 // least recently used groups given up
-	Late          uint64 // messages whose windows were closed, or without event time
-	Dropped       uint64 // messages that left a full window early
+	Groups        int    `json:"groups"`        // groups remembered now
+	DroppedGroups uint64 `json:"droppedGroups"` // least recently used groups given up
+	Late          uint64 `json:"late"`          // messages whose windows were closed, or without event time
+	Dropped       uint64 `json:"dropped"`       // messages that left a full window early
 }
 
 // group is the memory for one tuple of GROUP BY values.

@@ -196,6 +196,10 @@ func (v *evaluator) ring(r *runner, now instant) {
 func (e *Engine) tell() {
 	for _, r := range e.table.Load().sorted {
 		r.tally.tell(&e.figures, r.name)
+		if m := r.program.Load().memory; m != nil && m.mu.TryLock() {
+			r.tally.tellMemory(&e.figures, r.name, m.state.Stats())
+			m.mu.Unlock()
+		}
 	}
 }
 

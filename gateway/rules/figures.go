@@ -3,6 +3,7 @@ package rules
 import (
 	"sync/atomic"
 
+	"github.com/tidehold/tidehold/gateway/iotsql"
 	"github.com/tidehold/tidehold/gateway/metrics"
 )
 
@@ -11,7 +12,8 @@ type figures struct {
 	matched, evaluated, errors, dropped, actionFailed *metrics.Counter
 	notFound, intakeDropped, saveFailed, lookupFailed *metrics.Counter
 	missed, timeouts                                  *metrics.Counter
-	lastMatch, lastError                              *metrics.Gauge
+	groupsDropped, late, windowDropped                *metrics.Counter
+	lastMatch, lastError, groups                      *metrics.Gauge
 	duration                                          *metrics.Histogram
 }
 
@@ -30,6 +32,10 @@ func newFigures(m *metrics.Registry) figures {
 		saveFailed:    m.Counter("rule_checkpoint_failures_total", "Stores of rules' memory that failed."),
 		lookupFailed:  m.Counter("rule_lookup_failures_total", "Functions that look outside the message and failed.", "rule", "function"),
 		timeouts:      m.Counter("rule_pattern_timeouts_total", "Regular expressions given up after 5 ms; their functions were Undefined.", "rule"),
+		groups:        m.Gauge("rule_groups", "Groups that a rule remembers, at most 10000.", "rule"),
+		groupsDropped: m.Counter("rule_groups_dropped_total", "Groups forgotten because a rule had too many.", "rule"),
+		late:          m.Counter("rule_late_messages_total", "Messages whose windows were closed, or that had no event time.", "rule"),
+		windowDropped: m.Counter("rule_window_dropped_total", "Messages that left a full window early.", "rule"),
 		duration:      m.Histogram("rule_duration_seconds", "Time the actions of one result took.", []float64{.0001, .001, .01, .1, 1, 5, 30}, "rule"),
 	}
 }
@@ -42,6 +48,7 @@ type tally struct {
 	lastMatch, lastErrorAt     atomic.Int64 // wall clock, ms
 	lastError                  atomic.Pointer[string]
 	told, toldMissed           uint64 // that are in the metrics
+	toldMemory                 iotsql.Stats
 }
 
 func (t *tally) failed(at int64, text string) {
@@ -71,4 +78,22 @@ func (t *tally) tell(f *figures, rule string) {
 	if at := t.lastErrorAt.Load(); at > 0 {
 		f.lastError.Set(float64(at)/1000, rule)
 	}
+}
+
+// tellMemory does the same for what a rule's memory gave up.
+func (t *tally) tellMemory(f *figures, rule string, now iotsql.Stats) {
+	f.groups.Set(float64(now.Groups), rule)
+	f.groupsDropped.Add(grown(t.toldMemory.DroppedGroups, now.DroppedGroups), rule)
+	f.late.Add(grown(t.toldMemory.Late, now.Late), rule)
+	f.windowDropped.Add(grown(t.toldMemory.Dropped, now.Dropped), rule)
+	t.toldMemory = now
+}
+
+// grown is by how much a count grew; the memory of a replaced rule counts from
+// zero again.
+func grown(before, now uint64) float64 {
+	if now < before {
+		return float64(now)
+	}
+	return float64(now - before)
 }

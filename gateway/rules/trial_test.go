@@ -205,15 +205,33 @@ func TestSift_CountsLikeAnEvaluation(t *testing.T) {
 	}
 }
 
+// page is what a scraper of metrics gets.
+func (h *house) page() string {
+	page := httptest.NewRecorder()
+	h.metrics.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return page.Body.String()
+}
+
+func TestMemory_WhatItGivesUpIsInTheMetrics(t *testing.T) {
+	h := newHouse(t, Config{Rules: []Rule{rule("w", "SELECT count(*) AS n FROM 'in/+' GROUP BY topic(2) WINDOW TUMBLING(10s) ON ts", to("out"))}}).start()
+	for _, ts := range []string{"1000", "11000", "2000", `"x"`} {
+		h.engine.Handle(say("in/a", `{"ts":`+ts+`}`))
+	}
+	h.engine.Handle(say("in/b", `{"ts":12000}`))
+	h.until("the window", func() bool { return len(h.said("out")) == 1 })
+	h.stop() // which brings the counts in
+	for _, line := range []string{`tidehold_rule_groups{rule="w"} 2`, `tidehold_rule_late_messages_total{rule="w"} 2`, `tidehold_rule_groups_dropped_total{rule="w"} 0`} {
+		if !strings.Contains(h.page(), line) {
+			t.Errorf("no %s", line)
+		}
+	}
+}
+
 func TestPattern_OneThatTakesTooLongIsCountedAndLogged(t *testing.T) {
 	h := newHouse(t, Config{Rules: []Rule{rule("r", "SELECT regexp_matches(s, '(?=(a+)+$)(a+)+$') AS m, 1 AS x FROM 'in'", to("out"))}}).start()
 	h.engine.Handle(say("in", `{"s":"`+strings.Repeat("a", 60)+`b"}`))
 	h.until("the result without the function's value", func() bool { return slices.Equal(h.said("out"), []string{`{"x":1}`}) })
-	h.until("the count", func() bool {
-		page := httptest.NewRecorder()
-		h.metrics.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-		return strings.Contains(page.Body.String(), `tidehold_rule_pattern_timeouts_total{rule="r"} 1`)
-	})
+	h.until("the count", func() bool { return strings.Contains(h.page(), `tidehold_rule_pattern_timeouts_total{rule="r"} 1`) })
 	h.stop()
 	if !strings.Contains(h.log.String(), "rule pattern took too long") {
 		t.Errorf("log %s", h.log.String())
