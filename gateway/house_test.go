@@ -45,6 +45,7 @@ var doors = map[string][]string{
 var pure = []string{
 	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/spelling", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
 	"gateway/shadow/doc", "gateway/sigv4", "gateway/ban", "gateway/bucket", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "drivers/bus/verdict", "shadowsync/pace",
+	"shadowsync/patch",
 }
 
 // impure is what a pure room may not import from the standard library.
@@ -100,8 +101,9 @@ var arrows = map[string][]string{
 	"drivers/filter":             {},
 	"drivers/sampler":            {"drivers", "drivers/filter", "gateway/clock", "gateway/metrics"},
 	"shadowsync/selection":       {"gateway/iot", "shadowsync"},
-	"shadowsync":                 {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "gateway/ids", "shadowsync/pace", "shadowsync/home", "shadowsync/status"},
+	"shadowsync":                 {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "gateway/ids", "shadowsync/pace", "shadowsync/home", "shadowsync/status", "shadowsync/patch"},
 	"shadowsync/pace":            {},
+	"shadowsync/patch":           {"gateway/shadow/doc"},
 	"shadowsync/home":            {"gateway/iot", "gateway/shadow/doc"},
 	"shadowsync/status":          {"gateway/iot", "gateway/metrics"},
 	"shadowsync/dispute":         {"gateway/iot", "gateway/metrics", "gateway/store"},

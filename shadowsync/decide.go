@@ -1,10 +1,13 @@
 package shadowsync
 
-import "github.com/tidehold/tidehold/gateway/shadow/doc"
+import (
+	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/shadowsync/patch"
+)
 
 // decision is what a sync has to do to make both sides alike.
 type decision struct {
-	up, down             []Change
+	up, down             []patch.Change
 	deleteUp, deleteDown bool
 	conflicts            []Conflict
 	doubts               int
@@ -21,7 +24,7 @@ func decide(r Record, local, upstream Doc, p Policy, at Moment) decision {
 	case local.Exists && upstream.Exists:
 		m := Merge(r.Base, local, upstream, p, at)
 		return decision{
-			up: r.notAdopted(diff(upstream.State, m.State), upstream), down: diff(local.State, m.State),
+			up: r.notAdopted(patch.Diff(upstream.State, m.State), upstream), down: patch.Diff(local.State, m.State),
 			conflicts: m.Conflicts, doubts: m.Doubts,
 		}
 	case local.Exists:
@@ -36,7 +39,7 @@ func decide(r Record, local, upstream Doc, p Policy, at Moment) decision {
 // reason to delete one there; a tombstone is.
 func (r Record) overwriteUp(local, upstream Doc) decision {
 	if local.Exists {
-		return decision{up: r.notAdopted(diff(upstream.State, local.State), upstream)}
+		return decision{up: r.notAdopted(patch.Diff(upstream.State, local.State), upstream)}
 	}
 	return decision{deleteUp: upstream.Exists && (r.Both || local.Version > 0)}
 }
@@ -44,7 +47,7 @@ func (r Record) overwriteUp(local, upstream Doc) decision {
 // overwriteDown is overwriteUp seen from the other side.
 func (r Record) overwriteDown(local, upstream Doc) decision {
 	if upstream.Exists {
-		return decision{down: diff(local.State, upstream.State)}
+		return decision{down: patch.Diff(local.State, upstream.State)}
 	}
 	return decision{deleteDown: local.Exists && (r.Both || upstream.Version > 0)}
 }
@@ -53,9 +56,9 @@ func (r Record) overwriteDown(local, upstream Doc) decision {
 // is new to it; else it was deleted there.
 func (r Record) deletedUpstream(local Doc, p Policy) decision {
 	if !r.Both {
-		return decision{up: diff(doc.Value{}, local.State)}
+		return decision{up: patch.Diff(doc.Value{}, local.State)}
 	}
-	kept := changedSince(r.Base, local.State)
+	kept := patch.Since(r.Base, local.State)
 	c := Conflict{Local: kept, Winner: LocalWins}
 	switch {
 	case !kept.Exists():
@@ -64,15 +67,15 @@ func (r Record) deletedUpstream(local Doc, p Policy) decision {
 		c.Winner = CloudWins
 		return decision{deleteDown: true, conflicts: []Conflict{c}}
 	}
-	return decision{up: diff(doc.Value{}, kept), down: diff(local.State, kept), conflicts: []Conflict{c}}
+	return decision{up: patch.Diff(doc.Value{}, kept), down: patch.Diff(local.State, kept), conflicts: []Conflict{c}}
 }
 
 // deletedHere is deletedUpstream seen from the other side.
 func (r Record) deletedHere(upstream Doc, p Policy) decision {
 	if !r.Both {
-		return decision{down: diff(doc.Value{}, upstream.State)}
+		return decision{down: patch.Diff(doc.Value{}, upstream.State)}
 	}
-	kept := changedSince(r.Base, upstream.State)
+	kept := patch.Since(r.Base, upstream.State)
 	c := Conflict{Upstream: kept, Winner: CloudWins}
 	switch {
 	case !kept.Exists():
@@ -81,16 +84,16 @@ func (r Record) deletedHere(upstream Doc, p Policy) decision {
 		c.Winner = LocalWins
 		return decision{deleteUp: true, conflicts: []Conflict{c}}
 	}
-	return decision{up: diff(upstream.State, kept), down: diff(doc.Value{}, kept), conflicts: []Conflict{c}}
+	return decision{up: patch.Diff(upstream.State, kept), down: patch.Diff(doc.Value{}, kept), conflicts: []Conflict{c}}
 }
 
 // notAdopted leaves out the changes that upstream already answered with a
 // value of its own, and would again (shadow-sync.md 2.3, "adopt").
-func (r Record) notAdopted(changes []Change, upstream Doc) []Change {
+func (r Record) notAdopted(changes []patch.Change, upstream Doc) []patch.Change {
 	if !r.Adopted.Exists() {
 		return changes
 	}
-	var out []Change
+	var out []patch.Change
 	for _, c := range changes {
 		given := r.Adopted.Get(c.Path...)
 		adopted := given.Exists() && given.EqualFloat(upstream.State.Get(c.Path...)) && c.New.EqualFloat(r.Base.Get(c.Path...))

@@ -2,15 +2,16 @@ package shadowsync
 
 import (
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/shadowsync/patch"
 )
 
 // The sections of a document.
 const (
-	desired  = "desired"
-	reported = "reported"
+	desired  = patch.Desired
+	reported = patch.Reported
 )
 
-// markerKey is the member of `reported` under which gateways leave the number
+// markerKey is the member of each section under which gateways leave the number
 // of their last push (shadow-sync.md 2.4 rule 5). It is never synced itself.
 const markerKey = "$gw"
 
@@ -28,7 +29,7 @@ type Doc struct {
 	// upstream one the second.
 	stamps *doc.Shadow
 	meta   doc.Value
-	// marks are the numbers of pushes by gateway id.
+	// marks has, by section, the numbers of pushes by gateway id.
 	marks doc.Value
 }
 
@@ -53,14 +54,47 @@ func UpstreamDoc(state, meta doc.Value, version int64) Doc {
 
 // canonical gives the state in canonical form, and the markers taken out of it.
 func canonical(wanted, told doc.Value) (state, marks doc.Value) {
-	marks = told.Get(markerKey)
-	if marks.Exists() {
-		told = told.With(doc.Value{}, markerKey)
+	for _, section := range [...]struct {
+		name string
+		v    *doc.Value
+	}{{desired, &wanted}, {reported, &told}} {
+		if m := section.v.Get(markerKey); m.Exists() {
+			marks = marks.With(m, section.name)
+			*section.v = section.v.With(doc.Value{}, markerKey)
+		}
 	}
 	return doc.ObjectValue(
 		doc.Member{Key: desired, Value: wanted},
 		doc.Member{Key: reported, Value: told},
 	).Canonical(), marks
+}
+
+// mark is the number that the last push of a gateway left, 0 when no section
+// shows one: then every section was removed since, whole or with its document.
+func (d Doc) mark(gateway string) int64 {
+	if n := integer(d.marks.Get(desired, gateway)); n != 0 {
+		return n
+	}
+	return integer(d.marks.Get(reported, gateway))
+}
+
+// marked reports whether both sections have a mark of the gateway.
+func (d Doc) marked(gateway string) bool {
+	return d.marks.Get(desired, gateway).Exists() && d.marks.Get(reported, gateway).Exists()
+}
+
+// pushed is the document after a push of ours was accepted as version: what was
+// written at these places has no time that is known.
+func (d Doc) pushed(p *Push, version int64, gateway string, marks bool) Doc {
+	d.Exists, d.Version, d.State = true, version, patch.Apply(d.State, p.Changes)
+	for _, c := range p.Changes {
+		d.meta = d.meta.With(doc.Value{}, c.Path...)
+	}
+	if marks {
+		seq := doc.IntValue(int64(p.Seq))
+		d.marks = d.marks.With(seq, desired, gateway).With(seq, reported, gateway)
+	}
+	return d
 }
 
 // edited is the time in seconds of the newest edit at or below path, 0 when it
@@ -105,120 +139,4 @@ func newestIn(meta doc.Value) int64 {
 		newest = max(newest, newestIn(item))
 	}
 	return newest
-}
-
-// Change is one place where a document is to become another: the value that
-// is to stand there, and the one that stood there. Absent means nothing.
-type Change struct {
-	Path     doc.Path
-	New, Old doc.Value
-}
-
-// diff gives the changes that make from into to, both canonical, with numbers
-// compared as float64. Objects on both sides are looked into, everything else
-// is replaced whole; a section is always looked into, so that what is not
-// synced in it (markers) stays.
-func diff(from, to doc.Value) []Change { return appendDiff(nil, nil, from, to) }
-
-func appendDiff(changes []Change, at doc.Path, from, to doc.Value) []Change {
-	switch {
-	case from.EqualFloat(to):
-		return changes
-	case len(at) > 1 && (from.Kind() != doc.Object || to.Kind() != doc.Object):
-		return append(changes, Change{Path: at, New: to, Old: from})
-	}
-	for _, key := range keysOf(from, to) {
-		changes = appendDiff(changes, join(at, key), from.Get(key), to.Get(key))
-	}
-	return changes
-}
-
-func join(at doc.Path, key string) doc.Path {
-	path := make(doc.Path, len(at)+1)
-	copy(path, at)
-	path[len(at)] = key
-	return path
-}
-
-// keysOf gives the keys of all objects, in an order that never varies.
-func keysOf(objects ...doc.Value) []string {
-	var keys []string
-	seen := make(map[string]bool)
-	for _, o := range objects {
-		for key := range o.Members() {
-			if !seen[key] {
-				seen[key] = true
-				keys = append(keys, key)
-			}
-		}
-	}
-	return keys
-}
-
-// apply makes the changes to a canonical state.
-func apply(state doc.Value, changes []Change) doc.Value {
-	for _, c := range changes {
-		state = state.With(c.New, c.Path...)
-	}
-	return state.Canonical()
-}
-
-// request is the update that makes the changes.
-func request(changes []Change) doc.Request {
-	var patch doc.Value
-	for _, c := range changes {
-		value := c.New
-		if !value.Exists() {
-			value = doc.NullValue()
-		}
-		patch = patch.With(value, c.Path...)
-	}
-	return doc.Request{Desired: patch.Get(desired), Reported: patch.Get(reported)}
-}
-
-// agree is what is known of the last common values: where local and upstream
-// are equal now their value, elsewhere what was known before.
-func agree(known, local, upstream doc.Value) doc.Value {
-	return agreeAt(known, local, upstream).Canonical()
-}
-
-func agreeAt(known, local, upstream doc.Value) doc.Value {
-	switch {
-	case local.EqualFloat(upstream):
-		return local
-	case !object(local) || !object(upstream):
-		return known
-	case !object(known):
-		if !local.Exists() || !upstream.Exists() {
-			return known
-		}
-		known = doc.Value{}
-	}
-	out := known
-	for _, key := range keysOf(known, local, upstream) {
-		out = out.With(agreeAt(known.Get(key), local.Get(key), upstream.Get(key)), key)
-	}
-	return out
-}
-
-// object reports whether v can be looked into: nothing is an object without
-// members.
-func object(v doc.Value) bool { return v.Kind() == doc.Object || !v.Exists() }
-
-// changedSince gives the leaves of state that differ from known, Absent when
-// there are none.
-func changedSince(known, state doc.Value) doc.Value {
-	if known.EqualFloat(state) {
-		return doc.Value{}
-	}
-	if known.Kind() != doc.Object || state.Kind() != doc.Object {
-		return state
-	}
-	var out doc.Value
-	for key, below := range state.Members() {
-		if changed := changedSince(known.Get(key), below); changed.Exists() {
-			out = out.With(changed, key)
-		}
-	}
-	return out
 }

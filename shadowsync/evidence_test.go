@@ -2,7 +2,10 @@ package shadowsync
 
 import (
 	"testing"
+	"time"
 
+	"github.com/tidehold/tidehold/gateway/iot"
+	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
 )
 
@@ -95,6 +98,55 @@ func TestStep_AnUpstreamThatMovedIsRecognised(t *testing.T) {
 			if commit, down := e.(Commit); c.rebased && down && commit.Delete {
 				t.Errorf("%s: the local document is deleted for it", name)
 			}
+		}
+	}
+}
+
+// Two histories that leave the same document, the same times and the same
+// version, and ask for opposite outcomes. In the first the push arrived, and
+// somebody who saw its new leaf took it away: to push it again undoes a newer
+// removal. In the second it never arrived, and nobody touched its place: to drop
+// it undoes the newer value. So where upstream repeats no answer, keeps no marker
+// and lost the messages in between, no program can be right in both
+// (DESIGN.md, "What nobody can know").
+func TestStep_TwoHistoriesLookTheSameAndWantTheOpposite(t *testing.T) {
+	key := iot.ShadowKey{Thing: "pump"}
+	at := time.Unix(1_700_000_000, 0)
+	history := func(updates ...string) string {
+		var s *doc.Shadow
+		for n, u := range append([]string{`{"state":{"desired":{"k":0},"reported":{"a":1}}}`}, updates...) {
+			r, err := doc.ParseRequest([]byte(u), doc.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, err = doc.Next(s, r, doc.Limits{}, at.Add(time.Duration(n)*time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		body, err := doc.Get(s, key, "t", at.Add(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	seen := history(`{"state":{"desired":{"x":1}}}`, `{"state":{"desired":{"x":null},"reported":{"a":1}}}`)
+	lost := history(`{"state":{"reported":{"a":1}}}`, `{"state":{"reported":{"a":1}}}`)
+	if seen != lost {
+		t.Fatalf("the histories can be told apart:\n%s\n%s", seen, lost)
+	}
+	for _, winner := range []Winner{CloudWins, LocalWins} {
+		b := newTable(t, Record{Both: true, Cloud: 1, Base: parse(t, `{"desired":{"k":0},"reported":{"a":1}}`)})
+		b.policy.Desired = winner
+		b.give(Online{}, Turn{})
+		b.give(b.upstream(`{"desired":{"k":0},"reported":{"a":1}}`, 1), b.local(`{"desired":{"k":0,"x":1},"reported":{"a":1}}`, 2), Stored{}, Offline{}, Online{}, Turn{})
+		a, err := ParseAnswer(topic.Reserved{Kind: topic.ShadowAnswer, Key: key, Op: topic.Get, Answer: topic.Accepted}, []byte(seen))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Token = b.state.token
+		b.give(a, b.local(`{"desired":{"k":0,"x":1},"reported":{"a":1}}`, 2))
+		if !b.has(Count{Ambiguous}) || b.state.Conflicts != 1 || b.state.Last != winner {
+			t.Errorf("%s: %d conflicts, winner %s; want it counted, told, and left to the policy", winner, b.state.Conflicts, b.state.Last)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/shadowsync/patch"
 )
 
 // Conflict is a place that both sides changed to different values since they
@@ -51,8 +52,8 @@ type merger struct {
 func (m *merger) merge(path doc.Path, known, local, upstream doc.Value) doc.Value {
 	if members(known, local, upstream) {
 		var out doc.Value
-		for _, key := range keysOf(known, local, upstream) {
-			out = out.With(m.merge(join(path, key), known.Get(key), local.Get(key), upstream.Get(key)), key)
+		for _, key := range patch.Keys(known, local, upstream) {
+			out = out.With(m.merge(patch.Join(path, key), known.Get(key), local.Get(key), upstream.Get(key)), key)
 		}
 		return out
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/shadowsync/patch"
 )
 
 func parse(t testing.TB, text string) doc.Value {
@@ -133,8 +134,8 @@ func checkMerge(t testing.TB, known doc.Value, local, upstream Doc, p Policy) {
 		}
 	}
 	for _, from := range []Doc{local, upstream} {
-		changes := diff(from.State, m.State)
-		if got := apply(from.State, changes); !got.EqualFloat(m.State) {
+		changes := patch.Diff(from.State, m.State)
+		if got := patch.Apply(from.State, changes); !got.EqualFloat(m.State) {
 			t.Errorf("changes from %s to %s lead to %s", from.State, m.State, got)
 		}
 		s := &doc.Shadow{}
@@ -142,7 +143,7 @@ func checkMerge(t testing.TB, known doc.Value, local, upstream Doc, p Policy) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after, err := doc.Next(before, request(changes), doc.Limits{}, time.Time{})
+		after, err := doc.Next(before, patch.Request(changes), doc.Limits{}, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +151,7 @@ func checkMerge(t testing.TB, known doc.Value, local, upstream Doc, p Policy) {
 			t.Errorf("the update from %s to %s makes %s", from.State, m.State, got)
 		}
 	}
-	if a := agree(known, m.State, m.State); !a.EqualFloat(m.State) {
+	if a := patch.Agree(known, m.State, m.State); !a.EqualFloat(m.State) {
 		t.Errorf("both sides %s agree on %s", m.State, a)
 	}
 }

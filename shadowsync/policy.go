@@ -59,7 +59,7 @@ type Policy struct {
 	// Answers is set when upstream repeats the recorded answer to a token it
 	// has seen (shadow-sync.md 2.4 rule 2).
 	Answers bool
-	// Marker leaves the number of each push in reported (rule 5).
+	// Marker leaves the number of each push in both sections (rule 5).
 	Marker bool
 }
 

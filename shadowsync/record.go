@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/shadowsync/patch"
 )
 
 // recordV1 is the version of the stored form.
@@ -37,11 +38,16 @@ type Push struct {
 	Version int64
 	// Delete makes it a delete of what the Old values of Changes show.
 	Delete bool
+	// Prepares is set when it writes no values, but only makes the document, or
+	// the marks, that the next push relies on.
+	Prepares bool
+	// Marked is set when both sections had our mark before it.
+	Marked bool
 	// Changes are the places it sets, with the values from before.
-	Changes []Change
+	Changes []patch.Change
 	// Learn is what changes in Base when it is accepted: only what is equal on
 	// both sides then, so that what still has to come down keeps its old base.
-	Learn []Change
+	Learn []patch.Change
 }
 
 type recordJSON struct {
@@ -56,19 +62,15 @@ type recordJSON struct {
 }
 
 type pushJSON struct {
-	Token   string       `json:"token"`
-	Seq     uint64       `json:"seq"`
-	At      int64        `json:"at"`
-	Version int64        `json:"version,omitempty"`
-	Delete  bool         `json:"delete,omitempty"`
-	Changes []changeJSON `json:"changes,omitempty"`
-	Learn   []changeJSON `json:"learn,omitempty"`
-}
-
-type changeJSON struct {
-	Path []string        `json:"path"`
-	New  json.RawMessage `json:"new,omitempty"`
-	Old  json.RawMessage `json:"old,omitempty"`
+	Token    string         `json:"token"`
+	Seq      uint64         `json:"seq"`
+	At       int64          `json:"at"`
+	Version  int64          `json:"version,omitempty"`
+	Delete   bool           `json:"delete,omitempty"`
+	Prepares bool           `json:"prepares,omitempty"`
+	Marked   bool           `json:"marked,omitempty"`
+	Changes  []patch.Change `json:"changes,omitempty"`
+	Learn    []patch.Change `json:"learn,omitempty"`
 }
 
 // Encode gives the stored form of r: JSON, so that a person can read it.
@@ -78,22 +80,14 @@ func (r Record) Encode() []byte {
 		Base: raw(r.Base), Adopted: raw(r.Adopted),
 	}
 	if r.Push != nil {
-		out.Push = &pushJSON{Token: r.Push.Token, Seq: r.Push.Seq, At: r.Push.At, Version: r.Push.Version, Delete: r.Push.Delete}
-		out.Push.Changes, out.Push.Learn = encodeChanges(r.Push.Changes), encodeChanges(r.Push.Learn)
+		push := pushJSON(*r.Push)
+		out.Push = &push
 	}
 	text, err := json.Marshal(out)
 	if err != nil {
 		panic(fmt.Sprintf("shadowsync: encode record: %v", err))
 	}
 	return text
-}
-
-func encodeChanges(changes []Change) []changeJSON {
-	out := make([]changeJSON, len(changes))
-	for i, c := range changes {
-		out[i] = changeJSON{Path: c.Path, New: raw(c.New), Old: raw(c.Old)}
-	}
-	return out
 }
 
 func raw(v doc.Value) json.RawMessage {
@@ -125,43 +119,8 @@ func Decode(stored []byte) (Record, error) {
 	if r.Adopted, err = value(in.Adopted); err != nil {
 		return Record{}, err
 	}
-	r.Push, err = in.Push.decode()
-	if err != nil {
-		return Record{}, err
-	}
+	r.Push = (*Push)(in.Push)
 	return r, nil
-}
-
-func (in *pushJSON) decode() (*Push, error) {
-	if in == nil {
-		return nil, nil
-	}
-	p := &Push{Token: in.Token, Seq: in.Seq, At: in.At, Version: in.Version, Delete: in.Delete}
-	var err error
-	if p.Changes, err = decodeChanges(in.Changes); err != nil {
-		return nil, err
-	}
-	p.Learn, err = decodeChanges(in.Learn)
-	return p, err
-}
-
-func decodeChanges(in []changeJSON) ([]Change, error) {
-	var out []Change
-	for _, c := range in {
-		change := Change{Path: c.Path}
-		var err error
-		if change.New, err = value(c.New); err != nil {
-			return nil, err
-		}
-		if change.Old, err = value(c.Old); err != nil {
-			return nil, err
-		}
-		if len(c.Path) == 0 || c.Path[0] != desired && c.Path[0] != reported {
-			return nil, fmt.Errorf("sync record: change at %q, outside the document", c.Path)
-		}
-		out = append(out, change)
-	}
-	return out, nil
 }
 
 func value(text json.RawMessage) (doc.Value, error) {

@@ -1,12 +1,11 @@
 package shadowsync
 
 import (
-	"maps"
 	"net/http"
-	"slices"
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync/patch"
 )
 
 // answer takes a message of upstream: the answer to our own push or get, or
@@ -79,13 +78,13 @@ func (s *step) conflicted() {
 func (s *step) accepted(a Answer) {
 	p := s.Record.Push
 	r := &s.Record
-	r.Base = apply(r.Base, p.Learn)
+	r.Base = patch.Apply(r.Base, p.Learn)
 	r.Both, r.Cloud = true, a.Version
-	known := s.Known && s.Upstream.Exists && s.Upstream.Version == p.Version && p.Version > 0 && a.Version == p.Version+1
+	u := s.Upstream
 	switch {
-	case known:
-		s.Upstream.State, s.Upstream.Version = apply(s.Upstream.State, p.Changes), a.Version
-	case s.Known && s.Upstream.Exists && s.Upstream.Version >= a.Version:
+	case s.Known && u.Exists == (p.Version > 0) && (p.Version == 0 || p.Version == u.Version) && a.Version == u.Version+1:
+		s.Upstream = u.pushed(p, a.Version, s.policy.Gateway, s.policy.Marker)
+	case s.Known && u.Exists && u.Version >= a.Version:
 	default:
 		s.Known = false
 	}
@@ -114,7 +113,7 @@ func (s *step) deleted(version int64) {
 
 // resolved puts the outcome of the push on disk.
 func (s *step) resolved() {
-	s.pushed = s.turn
+	s.pushed = s.turn && !s.Record.Push.Prepares
 	s.drop()
 }
 
@@ -215,34 +214,49 @@ func (s *step) judge() {
 	p, u := s.Record.Push, s.Upstream
 	switch {
 	case !s.recognise(): // somebody else's document
-	case p.Delete && u.Exists && s.traced():
+	case p.Prepares:
+		if u.Exists {
+			s.learn()
+		}
 	case p.Delete:
-		if !u.Exists || u.Version != p.Version && !anyLeft(p.Changes, u.State) {
+		if s.gone(p) {
 			s.deletedEarlier()
 		}
-	case p.Version == 0 && !s.refused && s.recalls() && free(p.Changes, u.State):
-		s.count(Resent)
-		s.send()
-		return
-	case u.Exists && p.Version > 0 && u.Version == p.Version:
+	case u.Exists && u.Version == p.Version:
 	case s.verdict == done:
 		s.learn()
 	case s.verdict == undone:
-	case s.policy.Marker && u.marks.Get(s.policy.Gateway).Exists():
-		if integer(u.marks.Get(s.policy.Gateway)) == int64(p.Seq) {
+	case p.Marked && u.mark(s.policy.Gateway) != 0:
+		if u.mark(s.policy.Gateway) == int64(p.Seq) {
 			s.learn()
 		}
 	case s.refused && s.recalls(): // upstream would have repeated itself
 	case u.Exists && s.traced(): // others made every version since
-	case u.Exists && shows(p.Changes, u.State, !s.refused):
+	case u.Exists && patch.Shows(p.Changes, u.State, !s.refused):
 		s.learn()
-	case s.refused:
+	case s.refused && !p.Marked: // a refusal is seldom that of a double
 	default: // what stands here decides
 		s.Phase = Reading
 		s.emit(Read{})
 		return
 	}
 	s.drop()
+}
+
+// gone reports whether the document that p deletes is gone. One that stands in
+// its place has nothing of it: what it shows was written since, by somebody who
+// may have seen the delete.
+func (s *step) gone(p *Push) bool {
+	u := s.Upstream
+	switch {
+	case !u.Exists:
+		return true
+	case u.Version == p.Version || s.traced():
+		return false
+	case p.Marked:
+		return u.mark(s.policy.Gateway) == 0
+	}
+	return !patch.Untouched(p.Changes, u.State, u.edited)
 }
 
 // verdict is what the messages of upstream prove about the push on record.
@@ -285,7 +299,7 @@ func (s *step) trace(a Answer) {
 
 // seenIn is what the document proves that has the version p would have made.
 func seenIn(d Doc, p *Push) verdict {
-	if shows(p.Changes, d.State, true) {
+	if patch.Shows(p.Changes, d.State, true) {
 		return done
 	}
 	return undone
@@ -296,7 +310,7 @@ func seenIn(d Doc, p *Push) verdict {
 func (s *step) traced() bool { return s.Upstream.Version == s.traceEnd }
 
 func (s *step) learn() {
-	s.Record.Base = apply(s.Record.Base, s.Record.Push.Learn)
+	s.Record.Base = patch.Apply(s.Record.Base, s.Record.Push.Learn)
 	s.Record.Both = true
 }
 
@@ -304,128 +318,48 @@ func (s *step) deletedEarlier() {
 	s.Record.Base, s.Record.Both, s.Record.Adopted = doc.Value{}, false, doc.Value{}
 }
 
-// assume decides leaf by leaf without evidence: a leaf that still has its old
-// value was not written; any other is taken as written by us and overwritten
-// since, so that the newer upstream value wins (rule 4). A leaf that was not
-// there before and is not there now may never have come, or have come and been
-// removed by somebody who saw it: that is a conflict, and the policy decides.
+// assume decides without evidence (rule 4). A value that stands as it was before
+// the push proves that it never came. Else it is taken as done, and overwritten
+// since where another value stands: the upstream value was written by somebody
+// who had seen the pushed one, or at the same time, and so is never the older.
+// As it may have been at the same time, it is told as a conflict.
 func (s *step) assume() {
 	s.count(Ambiguous)
-	before, after := sides(s.Record.Push.Changes)
-	for _, leaf := range leavesOf(before, after) {
-		v := after.Get(leaf...)
-		if stands(before, s.Upstream.State, leaf) {
-			continue
-		}
-		if s.Upstream.State.Get(leaf...).EqualFloat(before.Get(leaf...)) && !s.perhapsRemoved(leaf, before, v) {
-			continue
-		}
-		if v.Exists() || s.Record.Base.Get(leaf...).Kind() != doc.Object {
-			s.Record.Base = s.Record.Base.With(v, leaf...)
+	p, u := s.Record.Push, s.Upstream
+	cleared := p.Marked || !u.Exists // everything was removed since
+	if !cleared && patch.Untouched(p.Changes, u.State, u.edited) {
+		return
+	}
+	for _, c := range p.Changes {
+		after := doc.Value{}.With(c.New, c.Path...)
+		for _, leaf := range c.Leaves() {
+			v := after.Get(leaf...)
+			if v.Kind() == doc.Object { // its own leaves follow
+				continue
+			}
+			if s.overtaken(leaf, v, cleared || c.Touched(u.State, leaf)) && (v.Exists() || s.Record.Base.Get(leaf...).Kind() != doc.Object) {
+				s.Record.Base = s.Record.Base.With(v, leaf...)
+			}
 		}
 	}
 	s.Record.Base = s.Record.Base.Canonical()
 }
 
-// perhapsRemoved reports whether the new leaf v, which still stands here and
-// not upstream, counts as removed there.
-func (s *step) perhapsRemoved(leaf doc.Path, before, v doc.Value) bool {
+// overtaken reports whether a leaf that was pushed as v counts as done and
+// written since; it tells of the conflict while v still stands here. Where
+// nobody can tell whether it was written since, the policy decides, and a newer
+// local value is not asked to yield.
+func (s *step) overtaken(leaf doc.Path, v doc.Value, written bool) bool {
+	c := Conflict{Path: leaf, Local: v, Upstream: s.Upstream.State.Get(leaf...), Winner: CloudWins}
+	stands := s.Local.State.Get(leaf...).EqualFloat(v)
 	switch {
-	case !v.Exists() || !s.Local.State.Get(leaf...).EqualFloat(v) || s.policy.Direction != Both:
+	case !written && !stands:
 		return false
-	case before.Get(leaf...).Exists(), !s.Upstream.Exists: // a shadow that is not there most likely never came
-		return false
+	case !written:
+		c.Winner = s.policy.untimed(leaf)
 	}
-	c := Conflict{Path: leaf, Local: v, Winner: s.policy.untimed(leaf)}
-	s.report([]Conflict{c}, false)
+	if stands && s.policy.Direction == Both && !c.Upstream.EqualFloat(v) {
+		s.report([]Conflict{c}, false)
+	}
 	return c.Winner == CloudWins
-}
-
-// stands reports whether state still has the old value in whose place an object
-// with the leaf was to come, or a leaf of the old object in whose place the leaf
-// was.
-func stands(before, state doc.Value, leaf doc.Path) bool {
-	if was := before.Get(leaf...); was.Kind() == doc.Object {
-		for text, v := range was.Flatten() {
-			if state.Get(append(leaf[:len(leaf):len(leaf)], doc.ParsePath(text)...)...).EqualFloat(v) {
-				return true
-			}
-		}
-	}
-	for n := 1; n < len(leaf); n++ {
-		old := before.Get(leaf[:n]...)
-		if old.Exists() && old.Kind() != doc.Object {
-			return state.Get(leaf[:n]...).EqualFloat(old)
-		}
-	}
-	return false
-}
-
-// sides gives the old and the new values of changes as documents.
-func sides(changes []Change) (before, after doc.Value) {
-	for _, c := range changes {
-		before, after = before.With(c.Old, c.Path...), after.With(c.New, c.Path...)
-	}
-	return before.Canonical(), after.Canonical()
-}
-
-// leavesOf gives the paths of all leaves of the documents, those above before
-// those below.
-func leavesOf(documents ...doc.Value) []doc.Path {
-	texts := make(map[string]bool)
-	for _, d := range documents {
-		for text := range d.Flatten() {
-			texts[text] = true
-		}
-	}
-	var paths []doc.Path
-	for _, text := range slices.Sorted(maps.Keys(texts)) {
-		paths = append(paths, doc.ParsePath(text))
-	}
-	return paths
-}
-
-// shows reports whether state shows any value that the changes set: what they
-// set is set whole or not at all. Changes that only remove are seen, if
-// removals count, when all of them are done: others remove things too.
-func shows(changes []Change, state doc.Value, removals bool) bool {
-	_, after := sides(changes)
-	for text, v := range after.Flatten() {
-		removals = false
-		if state.Get(doc.ParsePath(text)...).EqualFloat(v) {
-			return true
-		}
-	}
-	for _, c := range changes {
-		removals = removals && !state.Get(c.Path...).Exists()
-	}
-	return removals
-}
-
-// free reports whether nothing stands where the changes set something, so that
-// to make them blindly writes over nothing.
-func free(changes []Change, state doc.Value) bool {
-	_, after := sides(changes)
-	for _, leaf := range leavesOf(after) {
-		for n := range leaf {
-			if !object(state.Get(leaf[:n]...)) {
-				return false
-			}
-		}
-		if state.Get(leaf...).Exists() {
-			return false
-		}
-	}
-	return true
-}
-
-// anyLeft reports whether state still shows any of the old values.
-func anyLeft(changes []Change, state doc.Value) bool {
-	before, _ := sides(changes)
-	for text, v := range before.Flatten() {
-		if state.Get(doc.ParsePath(text)...).EqualFloat(v) {
-			return true
-		}
-	}
-	return false
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync/patch"
 )
 
 // answerTimeout is how long an answer of upstream is waited for.
@@ -73,28 +74,28 @@ type State struct {
 	// SyncedAt is when both sides last agreed.
 	SyncedAt time.Time
 
-	saved    string    // the record on disk
-	then     next      // after Storing
-	prior    string    // saved, should Storing fail
-	pending  Record    // the record that comes with the commit
-	deletes  bool      // the commit is a delete
-	token    string    // of the get that is awaited
-	timeout  time.Time // of the answer that is awaited
-	started  time.Time // of the last sync
-	turn     bool      // a sync is under way
-	fresh    bool      // Upstream was asked for in this sync
-	pushed   bool      // this sync had a push accepted
-	later    bool      // there is more, for the next sync
-	attempts int       // of this sync
-	failures int       // of the disk, in a row
-	refused  bool      // the push was answered with a conflict
-	settled  string    // token of the last accepted push
-	expected []Change  // what that push set
-	seen     int64     // newest upstream version heard of
-	seenAt   time.Time // when
-	first    bool      // no merge yet since going online
-	traceEnd int64     // others made every version from the push on record up to this one
-	verdict  verdict   // on the push on record
+	saved    string         // the record on disk
+	then     next           // after Storing
+	prior    string         // saved, should Storing fail
+	pending  Record         // the record that comes with the commit
+	deletes  bool           // the commit is a delete
+	token    string         // of the get that is awaited
+	timeout  time.Time      // of the answer that is awaited
+	started  time.Time      // of the last sync
+	turn     bool           // a sync is under way
+	fresh    bool           // Upstream was asked for in this sync
+	pushed   bool           // this sync had a push accepted
+	later    bool           // there is more, for the next sync
+	attempts int            // of this sync
+	failures int            // of the disk, in a row
+	refused  bool           // the push was answered with a conflict
+	settled  string         // token of the last accepted push
+	expected []patch.Change // what that push set
+	seen     int64          // newest upstream version heard of
+	seenAt   time.Time      // when
+	first    bool           // no merge yet since going online
+	traceEnd int64          // others made every version from the push on record up to this one
+	verdict  verdict        // on the push on record
 	logged   []Conflict
 	disputed bool // a conflict was decided and is not yet settled on both sides
 }

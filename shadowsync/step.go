@@ -6,6 +6,7 @@ import (
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/shadowsync/pace"
+	"github.com/tidehold/tidehold/shadowsync/patch"
 )
 
 // Step is what event e makes of s: the next state and what is to be done. It
@@ -197,7 +198,7 @@ func (s *step) recognise() bool {
 	if r.Upstream == s.policy.Upstream {
 		return true
 	}
-	if !r.Both || !u.Exists || u.Version < r.Cloud || !shows(diff(doc.Value{}, r.Base), u.State, false) {
+	if !r.Both || !u.Exists || u.Version < r.Cloud || !patch.Shows(patch.Diff(doc.Value{}, r.Base), u.State, false) {
 		return false
 	}
 	r.Upstream = s.policy.Upstream
@@ -206,7 +207,7 @@ func (s *step) recognise() bool {
 
 func (s *step) plan() {
 	r := &s.Record
-	r.Base = agree(r.Base, s.Local.State, s.Upstream.State)
+	r.Base = patch.Agree(r.Base, s.Local.State, s.Upstream.State)
 	r.Both = r.Both && (s.Local.Exists || s.Upstream.Exists) || s.Local.Exists && s.Upstream.Exists
 	at := s.at
 	at.ClockDoubtful = at.ClockDoubtful && s.first
@@ -220,7 +221,7 @@ func (s *step) plan() {
 	switch {
 	case up && !s.pushed && d.deleteUp && !s.fresh:
 		s.get()
-	case up && !s.pushed:
+	case up && !s.pushed && (s.Upstream.Exists || !down): // what was deleted with it goes before it is made anew
 		s.report(d.conflicts, down)
 		s.push(d)
 	case down:
@@ -259,26 +260,38 @@ func (s *step) wasLogged(c Conflict) bool {
 
 // push puts on disk what is about to be sent (3).
 func (s *step) push(d decision) {
-	target := apply(s.Upstream.State, d.up)
-	if d.deleteUp {
-		target, d.up = doc.Value{}, diff(s.Upstream.State, doc.Value{})
-	}
+	u := s.Upstream
 	p := &Push{
-		Token: token(s.policy.Gateway, s.at.Seq), Seq: s.at.Seq, At: s.at.Now.Unix(), Delete: d.deleteUp, Changes: d.up,
-		Learn: diff(s.Record.Base, agree(s.Record.Base, s.Local.State, target)),
+		Token: token(s.policy.Gateway, s.at.Seq), Seq: s.at.Seq, At: s.at.Now.Unix(), Delete: d.deleteUp,
+		Changes: d.up, Marked: s.policy.Marker && u.marked(s.policy.Gateway),
 	}
-	if s.Upstream.Exists {
-		p.Version = s.Upstream.Version
+	if u.Exists {
+		p.Version = u.Version
+	}
+	target := patch.Apply(u.State, d.up)
+	switch {
+	case d.deleteUp:
+		target, p.Changes = doc.Value{}, patch.Diff(u.State, doc.Value{})
+	case !u.Exists:
+		p.Prepares, p.Changes, target = true, nil, doc.Value{}
+	case s.policy.Marker && !p.Marked:
+		p.Prepares, p.Changes, target = true, nil, u.State
+	}
+	for i, c := range p.Changes {
+		p.Changes[i].At = u.edited(c.Path)
+	}
+	p.Learn = patch.Diff(s.Record.Base, patch.Agree(s.Record.Base, s.Local.State, target))
+	if !u.Exists { // a new document has nothing in common with one that was
+		p.Learn = patch.Diff(s.Record.Base, doc.Value{})
 	}
 	s.Record.Push, s.refused = p, false
-	s.traceEnd, s.verdict = s.Upstream.Version, unproven
+	s.traceEnd, s.verdict = u.Version, unproven
 	s.store(thenPush)
 }
 
 // recalls reports whether upstream repeats its answer to the push on record. A
 // delete carries no version: to send it again could undo what came to be since,
-// so its outcome is read from the document. A new shadow carries none either,
-// and is sent again only after a look (see judge).
+// so its outcome is read from the document.
 func (s *step) recalls() bool {
 	p := s.Record.Push
 	age := s.at.Now.Sub(time.Unix(p.At, 0))
@@ -296,13 +309,15 @@ func (s *step) send() {
 		s.emit(Publish{Op: topic.Delete, Payload: payload.Append(nil)})
 		return
 	}
-	r := request(p.Changes)
+	r := patch.Request(p.Changes)
 	r.Token = p.Token
 	if p.Version > 0 {
 		r.Version = &p.Version
 	}
 	if s.policy.Marker {
-		r.Reported = r.Reported.With(doc.IntValue(int64(p.Seq)), markerKey, s.policy.Gateway)
+		seq := doc.IntValue(int64(p.Seq))
+		r.Desired = r.Desired.With(seq, markerKey, s.policy.Gateway)
+		r.Reported = r.Reported.With(seq, markerKey, s.policy.Gateway)
 	}
 	s.emit(Publish{Op: topic.Update, Payload: r.Append(nil)})
 }
@@ -348,13 +363,13 @@ func (s *step) stored() {
 
 // commit makes the local document what it is to be (4).
 func (s *step) commit(d decision) {
-	local := Doc{Exists: !d.deleteDown, State: apply(s.Local.State, d.down)}
+	local := Doc{Exists: !d.deleteDown, State: patch.Apply(s.Local.State, d.down)}
 	if d.deleteDown {
 		local.State = doc.Value{}
 	}
 	r := s.Record
 	r.Local, r.Cloud = s.Local.Version+1, s.Upstream.Version
-	r.Base = agree(r.Base, local.State, s.Upstream.State)
+	r.Base = patch.Agree(r.Base, local.State, s.Upstream.State)
 	r.Both = r.Both && (local.Exists || s.Upstream.Exists) || local.Exists && s.Upstream.Exists
 	if !local.Exists && !s.Upstream.Exists {
 		r = Record{Upstream: r.Upstream}
@@ -362,7 +377,7 @@ func (s *step) commit(d decision) {
 	s.pending, s.deletes, s.Phase = r, d.deleteDown, Committing
 	c := Commit{IfVersion: s.Local.Version, Delete: d.deleteDown, Record: []byte{}}
 	if !d.deleteDown {
-		c.Update = request(d.down)
+		c.Update = patch.Request(d.down)
 	}
 	if r.Both || r.Base.Exists() {
 		c.Record = r.Encode()

@@ -1,6 +1,7 @@
 package shadowsync
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/gateway/topic"
+	"github.com/tidehold/tidehold/shadowsync/patch"
 )
 
 // table drives a State by hand.
@@ -99,8 +101,13 @@ func TestStep_ThePushIsOnDiskBeforeItIsSent(t *testing.T) {
 		t.Fatalf("effects %v; want the push record stored, and nothing sent", b.effects)
 	}
 	b.give(Stored{})
-	if got := b.sent(); got != `update {"state":{"reported":{"a":1}},"clientToken":"gw:gw:4"}` {
-		t.Errorf("sent %s; a new shadow is asked for without version", got)
+	if got := b.sent(); got != `update {"state":{},"clientToken":"gw:gw:4"}` {
+		t.Errorf("sent %s; a new shadow is made first, empty and without version", got)
+	}
+	b.give(Answer{Op: topic.Update, Kind: topic.Accepted, Token: "gw:gw:4", Version: 1})
+	b.give(Stored{}, b.local(`{"reported":{"a":1}}`, 3), Stored{})
+	if got := b.sent(); !strings.HasPrefix(got, `update {"state":{"reported":{"a":1}},"version":1,`) {
+		t.Errorf("sent %s; values go up with the version that they are to follow", got)
 	}
 }
 
@@ -131,9 +138,65 @@ func TestStep_OnlyEqualLeavesBecomeCommonWhenAPushIsAccepted(t *testing.T) {
 func TestStep_ARemovedSectionLeavesTheMarkers(t *testing.T) {
 	b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"reported":{"a":1}}`)})
 	b.policy.Marker = true
-	b.toPush(`{"reported":{"a":1,"$gw":{"gw":77}}}`, `{"desired":{"x":1}}`)
-	if got := b.sent(); !strings.Contains(got, `"reported":{"$gw":{"gw":4},"a":null}`) {
-		t.Errorf("sent %s; want the marker and the removal of the one member", got)
+	b.toPush(`{"desired":{"$gw":{"gw":77}},"reported":{"a":1,"$gw":{"gw":77}}}`, `{"desired":{"x":1}}`)
+	if got := b.sent(); !strings.Contains(got, `"desired":{"$gw":{"gw":4},"x":1},"reported":{"$gw":{"gw":4},"a":null}`) {
+		t.Errorf("sent %s; want the markers and the removal of the one member", got)
+	}
+}
+
+// A marker tells only when it stood there before: else somebody may have taken
+// it away. So a document without both gets them first, and values after that.
+func TestStep_MarkersStandBeforeValuesAreSent(t *testing.T) {
+	b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"reported":{"a":1}}`)})
+	b.policy.Marker = true
+	b.toPush(`{"reported":{"a":1,"$gw":{"gw":77}}}`, `{"reported":{"a":2}}`)
+	if got := b.sent(); !strings.HasPrefix(got, `update {"state":{"desired":{"$gw":{"gw":4}},"reported":{"$gw":{"gw":4}}},"version":5,`) {
+		t.Errorf("sent %s; want the markers alone", got)
+	}
+	b.give(Answer{Op: topic.Update, Kind: topic.Accepted, Token: b.state.Record.Push.Token, Version: 6})
+	b.give(Stored{}, b.local(`{"reported":{"a":2}}`, 3), Stored{})
+	if got := b.sent(); !strings.Contains(got, `"a":2`) || !strings.Contains(got, `"version":6`) {
+		t.Errorf("sent %s; want the value", got)
+	}
+}
+
+// Both markers are gone only when both sections were removed since: whoever did
+// that had seen the push or did it at the same time, so nothing of it goes up
+// again, whatever the policy; both values are told.
+func TestStep_WithoutItsMarkersNothingOfAPushComesBack(t *testing.T) {
+	for upstream, version := range map[string]int64{`{"reported":{"z":9}}`: 8, "": 0} {
+		b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"reported":{"a":1}}`)})
+		b.policy.Marker, b.policy.Desired = true, LocalWins
+		b.toPush(`{"desired":{"$gw":{"gw":77}},"reported":{"a":1,"$gw":{"gw":77}}}`, `{"desired":{"x":1},"reported":{"a":1}}`)
+		b.give(Offline{}, Online{}, Turn{})
+		b.give(b.upstream(upstream, version))
+		b.give(b.local(`{"desired":{"x":1},"reported":{"a":1}}`, 4))
+		if got := b.state.Record.Base.Get("desired", "x"); !got.Exists() || b.state.Conflicts != 1 || b.state.Last != CloudWins {
+			t.Errorf("upstream %q: base %s, %d conflicts, winner %s; want x taken as done and told", upstream, b.state.Record.Base, b.state.Conflicts, b.state.Last)
+		}
+	}
+}
+
+// A value that stands again as it was before the push tells by its time whether
+// it was ever replaced: an app that saw the push and took it back must not be
+// overruled.
+func TestStep_AValueWrittenAgainIsNotTheOneFromBefore(t *testing.T) {
+	meta := func(at int) doc.Value {
+		return parse(t, fmt.Sprintf(`{"desired":{"on":{"timestamp":%d}}}`, at))
+	}
+	for at, want := range map[int]string{100: `{"desired":{"on":1}}`, 107: `{"desired":{"on":2}}`} {
+		b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"desired":{"on":1}}`)})
+		b.policy.Desired = LocalWins
+		b.give(Online{}, Turn{})
+		get := b.upstream(`{"desired":{"on":1}}`, 5)
+		get.Doc = UpstreamDoc(parse(t, `{"desired":{"on":1}}`), meta(100), 5)
+		b.give(get, b.local(`{"desired":{"on":2}}`, 3), Stored{}, Offline{}, Online{}, Turn{})
+		get = b.upstream(`{"desired":{"on":1}}`, 8)
+		get.Doc = UpstreamDoc(parse(t, `{"desired":{"on":1}}`), meta(at), 8)
+		b.give(get, b.local(`{"desired":{"on":2}}`, 3))
+		if r := b.state.Record; r.Push != nil || r.Base.String() != want {
+			t.Errorf("written at %d: base %s, want %s", at, r.Base, want)
+		}
 	}
 }
 
@@ -162,7 +225,7 @@ func TestStep_ALostAnswerIsFoundInTheDocument(t *testing.T) {
 		"applied":                    {`{"reported":{"a":2,"b":2}}`, 6, `{"reported":{"a":2,"b":2}}`, nil},
 		"applied, one overwritten":   {`{"reported":{"a":2,"b":9}}`, 7, `{"reported":{"a":2,"b":2}}`, nil},
 		"all overwritten":            {`{"reported":{"a":8,"b":9}}`, 7, `{"reported":{"a":2,"b":2}}`, Count{Ambiguous}},
-		"one overwritten, one as is": {`{"reported":{"a":1,"b":9}}`, 7, `{"reported":{"a":1,"b":2}}`, Count{Ambiguous}},
+		"one overwritten, one as is": {`{"reported":{"a":1,"b":9}}`, 7, `{"reported":{"a":1,"b":1}}`, Count{Ambiguous}},
 	} {
 		b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"reported":{"a":1,"b":1}}`)})
 		b.toPush(`{"reported":{"a":1,"b":1}}`, `{"reported":{"a":2,"b":2}}`)
@@ -202,7 +265,7 @@ func TestStep_DeletesFollowSection2_5(t *testing.T) {
 		want            string // of the last effects
 	}{
 		"deleted there, unchanged here":           {"", base, UpdateWins, "delete local"},
-		"deleted there, changed here":             {"", `{"reported":{"a":2,"b":1}}`, UpdateWins, `update {"state":{"reported":{"a":2}},"clientToken":"gw:gw:4"}`},
+		"deleted there, changed here":             {"", `{"reported":{"a":2,"b":1}}`, UpdateWins, `change local {"state":{"reported":{"b":null}}}`},
 		"deleted there, changed here, deleteWins": {"", `{"reported":{"a":2,"b":1}}`, DeleteWins, "delete local"},
 		"deleted here, unchanged there":           {base, `{}`, UpdateWins, `delete {"clientToken":"gw:gw:4"}`},
 		"deleted here, changed there":             {`{"reported":{"a":2,"b":1}}`, `{}`, UpdateWins, `update {"state":{"reported":{"b":null}},"version":5,"clientToken":"gw:gw:4"}`},
@@ -216,6 +279,8 @@ func TestStep_DeletesFollowSection2_5(t *testing.T) {
 		got := ""
 		if commit, ok := b.effects[len(b.effects)-1].(Commit); ok && commit.Delete {
 			got = "delete local"
+		} else if ok {
+			got = "change local " + string(commit.Update.Append(nil))
 		} else {
 			b.give(Stored{})
 			got = b.sent()
@@ -223,6 +288,24 @@ func TestStep_DeletesFollowSection2_5(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
+	}
+}
+
+// What was deleted upstream goes here before the rest makes the shadow anew:
+// else it would look as if it were new here too.
+func TestStep_AShadowMadeAnewHasNothingOfTheOldOne(t *testing.T) {
+	b := newTable(t, Record{Both: true, Cloud: 5, Base: parse(t, `{"reported":{"a":1,"b":1}}`)})
+	b.give(Online{}, Turn{})
+	b.give(b.upstream("", 0))
+	b.give(b.local(`{"reported":{"a":2,"b":1}}`, 3), Committed{Version: 4}, b.local(`{"reported":{"a":2}}`, 4), Stored{})
+	if got := b.sent(); !strings.HasPrefix(got, `update {"state":{},`) {
+		t.Errorf("sent %s; want an empty shadow", got)
+	}
+	b.give(Answer{Op: topic.Update, Kind: topic.Accepted, Token: b.state.Record.Push.Token, Version: 8})
+	b.give(Stored{})
+	b.give(b.upstream(`{}`, 8), b.local(`{"reported":{"a":2}}`, 4), Stored{})
+	if got := b.sent(); !strings.HasPrefix(got, `update {"state":{"reported":{"a":2}},"version":8,`) {
+		t.Errorf("sent %s; want what changed here, and nothing that was deleted", got)
 	}
 }
 
@@ -370,7 +453,7 @@ func TestStep_AnyOrderOfEventsIsSurvived(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add((Record{Upstream: "u", Both: true, Cloud: 3, Push: &Push{Token: "t", Changes: []Change{{Path: doc.Path{"desired", "a"}, New: doc.IntValue(1)}}}}).Encode())
+	f.Add((Record{Upstream: "u", Both: true, Cloud: 3, Push: &Push{Token: "t", Changes: []patch.Change{{Path: doc.Path{"desired", "a"}, New: doc.IntValue(1)}}}}).Encode())
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		r, err := Decode(stored)
 		if err != nil {
@@ -396,14 +479,11 @@ func FuzzParseAnswer(f *testing.F) {
 	})
 }
 
-// A new shadow is asked for without a version: to ask again blindly could write
-// an old value over what came to be since.
-func TestStep_ANewShadowIsRepeatedOnlyOverNothing(t *testing.T) {
+// A new shadow is made empty, so it does not matter who made it, and how often.
+func TestStep_AShadowThatWasToBeMadeIsLookedFor(t *testing.T) {
 	for upstream, want := range map[string]string{
-		"":                         `update {"state":{"reported":{"a":1}},"clientToken":"gw:gw:4"}`,
-		`{"desired":{"on":1}}`:     `update {"state":{"reported":{"a":1}},"clientToken":"gw:gw:4"}`,
-		`{"reported":{"a":7}}`:     "",
-		`{"reported":{"a":[1,2]}}`: "",
+		"":                     `update {"state":{},"clientToken":`,
+		`{"desired":{"on":1}}`: `update {"state":{"reported":{"a":1}},"version":5,`,
 	} {
 		b := newTable(t, Record{})
 		b.policy.Answers = true
@@ -412,12 +492,8 @@ func TestStep_ANewShadowIsRepeatedOnlyOverNothing(t *testing.T) {
 		if got := b.sent(); !strings.HasPrefix(got, "get ") {
 			t.Fatalf("sent %s; want a look first", got)
 		}
-		b.give(b.upstream(upstream, 5))
-		got := ""
-		if b.state.Phase == Pushing {
-			got = b.sent()
-		}
-		if got != want {
+		b.give(b.upstream(upstream, 5), Stored{}, b.local(`{"reported":{"a":1}}`, 3), Stored{})
+		if got := b.sent(); !strings.HasPrefix(got, want) {
 			t.Errorf("upstream %s: sent %q, want %q", upstream, got, want)
 		}
 	}
@@ -426,7 +502,7 @@ func TestStep_ANewShadowIsRepeatedOnlyOverNothing(t *testing.T) {
 // What decides must not act: no network, no disk, no lock, no clock, no
 // goroutine.
 func TestCore_IsPure(t *testing.T) {
-	for _, name := range []string{"document.go", "merge.go", "policy.go", "decide.go", "record.go", "state.go", "step.go", "resolve.go", "answer.go"} {
+	for _, name := range []string{"document.go", "merge.go", "policy.go", "decide.go", "patch/patch.go", "patch/trace.go", "record.go", "state.go", "step.go", "resolve.go", "answer.go"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -372,8 +372,8 @@ func TestSyncer_ADocumentUpstreamRefusesIsBlockedAndNotRepeated(t *testing.T) {
 		b.sky.mu.Lock()
 		updates := b.sky.updates
 		b.sky.mu.Unlock()
-		if status := b.Status(); updates != 1 || status[0].State != "blocked" || !strings.Contains(status[0].Reason, "exceeds") {
-			t.Errorf("%d updates, status %+v; want one and blocked", updates, status)
+		if status := b.Status(); updates != 2 || status[0].State != "blocked" || !strings.Contains(status[0].Reason, "exceeds") {
+			t.Errorf("%d updates, status %+v; want one, after that which made the shadow, and blocked", updates, status)
 		}
 		b.Hint(pump, b.house.write(t, pump, `{"state":{"reported":{"text":"y"}}}`))
 		time.Sleep(5 * time.Second)

@@ -379,8 +379,8 @@ type ShadowSync struct {
 	Mode          string // service or plain; auto is resolved by profile
 	SyncPolicy
 	MaxPerSecond float64 // default 10
-	// Marker leaves the number of each push in reported.$gw, so that what became
-	// of it can always be told; mode service, default false.
+	// Marker leaves the number of each push in desired.$gw and reported.$gw, so
+	// that what became of a push whose answer was lost can always be read there.
 	Marker bool
 	// Root is the topic of mode plain, `{gateway}` filled in; default
 	// shadow/{gateway}.

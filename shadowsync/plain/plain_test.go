@@ -494,3 +494,18 @@ func FuzzDecide(f *testing.F) {
 		}
 	})
 }
+
+// Each gateway is the only authority under its own root: no request for one is
+// one for another, and no filter of one takes what another is asked.
+func TestTopics_NoGatewayHearsAnother(t *testing.T) {
+	roots := []string{"shadow/g1", "shadow/g10", "shadow/g", "shadow/g1/x"}
+	for _, mine := range roots {
+		for _, other := range roots {
+			name := prefix(other, iot.ShadowKey{Thing: "pump"}) + "update"
+			_, _, _, taken := parse(mine, name)
+			if taken != (mine == other) {
+				t.Errorf("root %s takes %s: %v", mine, name, taken)
+			}
+		}
+	}
+}

@@ -89,6 +89,9 @@ func (c *cloud) update(g *gateway, payload []byte) message {
 		return m
 	}
 	before := c.view()
+	if g == nil {
+		c.w.ledger.clears(r)
+	}
 	blind := r.Version == nil && c.shadow.Live()
 	c.shadow = result.Next
 	c.w.log("cloud has v%d %s", c.shadow.Version, c.view())

@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
@@ -199,7 +198,8 @@ func (g *gateway) checkWinner(c shadowsync.Conflict) {
 	case c.Path[0] == "desired":
 		want = p.Desired
 	}
-	if want != shadowsync.Latest && c.Winner != want {
+	assumed := g.was.Record.Push != nil && c.Winner == shadowsync.CloudWins // what may have been seen there yields (2.4 rule 4)
+	if want != shadowsync.Latest && c.Winner != want && !assumed {
 		g.w.violate("I3: %s lets %s win at %q, the policy says %s", g.name, c.Winner, c.Path.String(), want)
 	}
 }
@@ -292,6 +292,7 @@ func (g *gateway) execute(asked time.Duration) {
 			g.w.violate("I7: %s refuses a local user: %v", g.name, err)
 			return
 		}
+		g.w.ledger.clears(r)
 		g.put(next)
 		g.w.log("%s user writes %s, v%d", g.name, r.Append(nil), g.version())
 	}
@@ -328,7 +329,7 @@ func (g *gateway) hear(m message) {
 	}
 	g.w.log("%s hears %s/%s v%d %s %d %s", g.name, m.op, m.answer, a.Version, a.Token, a.Code, a.Doc.State)
 	g.measure(a.Time)
-	if g.unknowable(a, m) {
+	if g.unknowable(a) {
 		g.w.result.Ambiguous++
 		g.w.ledger.assume(g.state.Record.Push.Changes)
 	}
@@ -340,11 +341,11 @@ func (g *gateway) hear(m message) {
 }
 
 // unknowable reports whether what became of a push cannot be told from this
-// document: the only answer that came was the refusal of its double, and
-// somebody removed the marker.
-func (g *gateway) unknowable(a shadowsync.Answer, m message) bool {
+// document: the only answer that came was the refusal of its double, and there
+// is no marker.
+func (g *gateway) unknowable(a shadowsync.Answer) bool {
 	p := g.state.Record.Push
-	return p != nil && g.state.Awaits(a.Token) && g.w.cloud.doubled[p.Token] && !strings.Contains(string(m.payload), `"`+g.name+`":`)
+	return p != nil && !g.policy.Marker && g.state.Awaits(a.Token) && g.w.cloud.doubled[p.Token]
 }
 
 // measure learns the offset of the upstream clock as the shell does.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
 	"github.com/tidehold/tidehold/shadowsync"
+	"github.com/tidehold/tidehold/shadowsync/patch"
 )
 
 // ledger knows of every value and every removal who wrote it and what its
@@ -25,6 +26,8 @@ type ledger struct {
 	removals map[string]map[string][]int64
 	// deletes has, for each side, the deletes of the whole shadow.
 	deletes map[string][]int64
+	// cleared are the sections that the edit under way removes whole.
+	cleared []string
 	lost    map[int64]bool  // lost in a conflict that was reported
 	revived map[int64]bool  // came back as part of a newer object
 	excused map[int64]bool  // lost in a race that upstream gives no means against
@@ -93,6 +96,17 @@ func changed(before, after map[string]doc.Value) []string {
 	return paths
 }
 
+// clears takes down which sections the next edit removes whole: a place that has
+// no value yet is removed with them, as when somebody writes to it elsewhere.
+func (l *ledger) clears(r doc.Request) {
+	l.cleared = nil
+	for name, section := range map[string]doc.Value{"/desired": r.Desired, "/reported": r.Reported} {
+		if r.Clear || section.Kind() == doc.Null {
+			l.cleared = append(l.cleared, name)
+		}
+	}
+}
+
 // edited takes down what a user did on a side; whole is a delete of the shadow.
 func (l *ledger) edited(side string, before, after doc.Value, whole bool) {
 	if !l.w.o.Unique {
@@ -102,6 +116,10 @@ func (l *ledger) edited(side string, before, after doc.Value, whole bool) {
 	next := maps.Clone(stands)
 	now := after.Flatten()
 	gone := l.fresh()
+	for _, section := range l.cleared {
+		removals[section] = append(removals[section], gone)
+	}
+	l.cleared = nil
 	if whole {
 		l.deletes[side] = append(l.deletes[side], gone)
 	}
@@ -191,7 +209,10 @@ func (l *ledger) synced(side, source string, before, after doc.Value, whole bool
 // assume marks the places of a push whose outcome cannot be known (shadow-sync.md
 // 2.4 rule 4): what was new there may have been removed by somebody who saw it.
 // Where the policy then lets the local side win, it may be the older one.
-func (l *ledger) assume(changes []shadowsync.Change) {
+func (l *ledger) assume(changes []patch.Change) {
+	if l.w.o.Policy.Marker || l.w.o.Policy.Answers {
+		return // it always can
+	}
 	for _, c := range changes {
 		l.assumed["/"+strings.Join(c.Path, "/")] = true
 	}
@@ -207,15 +228,18 @@ func (l *ledger) doubtful(place string) bool {
 	return false
 }
 
-// older reports a broken I2. At the places of a push whose outcome could not be
-// known it is counted only. So it is after an upstream began anew and got as far
-// as it had been before anybody looked.
+// older reports a broken I2. At the places of a push whose outcome nobody could
+// know it is counted only. So it is, apart from that, after an upstream lost all
+// it had and got as far as it had been before anybody looked.
 func (l *ledger) older(place, format string, args ...any) {
-	if l.doubtful(place) || l.w.begun {
+	switch {
+	case l.w.begun:
+		l.w.result.Amnesia++
+	case l.doubtful(place):
 		l.w.result.Tolerated++
-		return
+	default:
+		l.w.violate(format, args...)
 	}
-	l.w.violate(format, args...)
 }
 
 // set checks that id, which sync put at p, is not older than what stood there.

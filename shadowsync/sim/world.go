@@ -67,8 +67,9 @@ type Result struct {
 	Events, Edits, Writes, Races, Conflicts, Ambiguous int
 	// Reset is set when upstream began anew.
 	Reset bool
-	// Tolerated counts older values that won after an ambiguous push.
-	Tolerated int
+	// Tolerated counts older values that won after a push whose outcome nobody
+	// could know, Amnesia those after upstream lost everything.
+	Tolerated, Amnesia int
 }
 
 const lastEvents = 50
