@@ -11,6 +11,7 @@ import (
 	"github.com/tidehold/tidehold/drivers/light"
 	"github.com/tidehold/tidehold/drivers/power"
 	"github.com/tidehold/tidehold/drivers/temperature"
+	"github.com/tidehold/tidehold/drivers/voltage"
 )
 
 // partTable is what this binary can drive: one line per part. No driver
@@ -20,6 +21,8 @@ type partTable map[string]drivers.Driver
 
 func parts() partTable {
 	return partTable{
+		"ads1015":  voltage.ADS1015(),
+		"ads1115":  voltage.ADS1115(),
 		"aht20":    humidity.AHT20(),
 		"bh1750":   light.BH1750(),
 		"bme280":   bme280.Driver{},
@@ -29,6 +32,9 @@ func parts() partTable {
 		"ina226":   power.INA226(),
 		"ina260":   power.INA260(),
 		"lm75":     temperature.LM75(),
+		"max31855": temperature.MAX31855(),
+		"max31865": temperature.MAX31865(),
+		"mcp3008":  voltage.MCP3008(),
 		"mcp9808":  temperature.MCP9808(),
 		"scd4x":    gas.SCD4x(),
 		"sgp40":    gas.SGP40(),

@@ -7,6 +7,8 @@ import (
 
 // chips is the table of simulated chips, by the driver that reads them.
 var chips = map[string]func(world chip.World) Chip{
+	"ads1015":  func(w chip.World) Chip { return chip.ADS1015(w) },
+	"ads1115":  func(w chip.World) Chip { return chip.ADS1115(w) },
 	"aht20":    func(w chip.World) Chip { return chip.AHT20(w) },
 	"bh1750":   func(w chip.World) Chip { return chip.BH1750(w) },
 	"bme280":   func(w chip.World) Chip { return NewBME280(w) },
@@ -16,6 +18,9 @@ var chips = map[string]func(world chip.World) Chip{
 	"ina226":   func(w chip.World) Chip { return chip.INA226(w) },
 	"ina260":   func(w chip.World) Chip { return chip.INA260(w) },
 	"lm75":     func(w chip.World) Chip { return chip.LM75(w) },
+	"max31855": func(w chip.World) Chip { return chip.MAX31855(w) },
+	"max31865": func(w chip.World) Chip { return chip.MAX31865(w) },
+	"mcp3008":  func(w chip.World) Chip { return chip.MCP3008(w) },
 	"mcp9808":  func(w chip.World) Chip { return chip.MCP9808(w) },
 	"scd4x":    func(w chip.World) Chip { return chip.SCD4x(w) },
 	"sgp40":    func(w chip.World) Chip { return chip.SGP40(w) },

@@ -1,6 +1,7 @@
 // Package temperature has the drivers of thermometers that measure by
-// themselves and keep the result in a 16-bit register: LM75, TMP102, TMP117 and
-// MCP9808.
+// themselves and keep the result in a register: LM75, TMP102, TMP117 and MCP9808
+// on I2C, and on SPI MAX31855 for thermocouples and MAX31865 for platinum
+// resistors.
 //
 // A chip that lost its supply measures again by itself. A TMP117 marks the value
 // it has until its first conversion has ended, and its driver waits for a better
