@@ -183,8 +183,9 @@ type Order int
 
 // The orders (telemetry.md 9.2).
 const (
-	LiveFirst Order = iota // what comes after Begin at once, the backlog beside it
-	FIFO                   // strictly by number
+	LiveFirst   Order = iota // what comes after Begin at once, the backlog beside it
+	FIFO                     // strictly by number
+	NewestFirst              // as LiveFirst, but the backlog's newest block first, each in its order
 )
 
 // ErrBusy means that the cursor is being read already.
@@ -242,7 +243,8 @@ func (k *Cursor) Begin(order Order) {
 		case cls == Critical:
 			c.crit = append(c.crit, s)
 		default:
-			c.back = append(c.back, &stream{cls: cls, pos: s.pos, end: min(s.end, (classBase(cls)|c.border)+1)})
+			end := min(s.end, (classBase(cls)|c.border)+1)
+			c.back = append(c.back, &stream{cls: cls, pos: s.pos, end: end, down: order == NewestFirst, top: end})
 			c.live = append(c.live, &stream{cls: cls, pos: max(s.pos, classBase(cls)|c.border), end: s.end})
 		}
 	}

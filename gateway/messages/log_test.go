@@ -9,6 +9,7 @@ import (
 	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -368,6 +369,41 @@ func TestCommit_FailureKeepsEverythingUnacknowledgedUntilItWorks(t *testing.T) {
 	})
 }
 
+// T-26, with the two tests behind it: the exact order of every lane.
+func TestNext_NewestFirstGivesBlocksFromTheNewestAndEachInItsOrder(t *testing.T) {
+	f := start(t, Config{}, cloud)
+	var blocks [][]uint64
+	for i := range 60 {
+		var block []uint64
+		for range 1 + i%3 {
+			f.append(rec("old", uint8(1+i%2), "cloud"))
+			block = append(block, f.l.LastSeq())
+		}
+		blocks = append(blocks, block)
+		f.commit()
+	}
+	f.crash(cloud) // half of it is not in memory any more
+	for range 3 {
+		f.append(rec("old", Normal, "cloud"))
+		blocks = append(blocks, []uint64{f.l.LastSeq()})
+		f.commit()
+	}
+	k := f.reader("cloud", NewestFirst)
+	f.append(rec("new", Normal, "cloud"))
+	f.flush()
+	live := f.l.LastSeq()
+	slices.Reverse(blocks)
+	want := append([]uint64{live}, slices.Concat(blocks...)...)
+	if got := drain(t, k); !slices.Equal(got, want) {
+		t.Errorf("order\n%v, want\n%v", got, want)
+	}
+	f.check()
+	if found, err := audit.Verify(context.Background(), f.db); err != nil || found.Blocks != 0 {
+		t.Errorf("%d blocks are left, %v", found.Blocks, err)
+	}
+}
+
+// T-26 for live-first.
 func TestNext_LiveComesAtOnceAndTheBacklogInOrderBesideIt(t *testing.T) {
 	f := start(t, Config{}, cloud)
 	for i := range 10 {
@@ -393,6 +429,7 @@ func TestNext_LiveComesAtOnceAndTheBacklogInOrderBesideIt(t *testing.T) {
 	f.check()
 }
 
+// T-26 for fifo.
 func TestNext_FIFOIsStrictlyByNumberOverAllClasses(t *testing.T) {
 	f := start(t, Config{}, cloud)
 	for i := range 300 {

@@ -68,7 +68,7 @@ func randomRun(t *testing.T, seed uint64) {
 		for i := 0; seed%2 == 0 && i < len(cursors); i++ { // links that acknowledge in time
 			name := cursors[i].Name
 			if readers[name] == nil {
-				readers[name] = f.reader(name, Order(rng.IntN(2)))
+				readers[name] = f.reader(name, Order(rng.IntN(3)))
 			}
 			readers[name].Elide(time.Hour, time.Hour)
 		}
@@ -95,7 +95,7 @@ func randomRun(t *testing.T, seed uint64) {
 		case n < 93:
 			f.l.Drop(context.Background(), Bulk, testTime)
 		case n < 95 && readers[name] != nil:
-			readers[name].Begin(Order(rng.IntN(2)))
+			readers[name].Begin(Order(rng.IntN(3)))
 		case n < 96 && readers[name] != nil:
 			wait := time.Duration(rng.IntN(3)) * time.Millisecond << (10 * rng.IntN(2))
 			readers[name].Elide(wait, wait/2)
@@ -162,7 +162,7 @@ func put(m map[string]map[uint64]bool, name string, seq uint64) {
 func (m *model) readSome(t *testing.T, f *fixture, rng *rand.Rand, name string, readers map[string]*Cursor, open map[string][]*Item) {
 	k := readers[name]
 	if k == nil {
-		k = f.reader(name, Order(rng.IntN(2)))
+		k = f.reader(name, Order(rng.IntN(3)))
 		readers[name] = k
 	}
 	for range 1 + rng.IntN(20) {

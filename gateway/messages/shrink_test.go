@@ -216,7 +216,7 @@ func foldRun(t *testing.T, rng *rand.Rand) (folded uint64, sent int) {
 			f.fill(rng, 30, 2)
 		case n < 24:
 			if k == nil {
-				k = f.reader("cloud", Order(rng.IntN(2)))
+				k = f.reader("cloud", Order(rng.IntN(3)))
 				k.Elide(time.Duration(rng.IntN(2))*time.Hour, time.Hour)
 			}
 			for range rng.IntN(40) {

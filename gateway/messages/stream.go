@@ -11,9 +11,13 @@ import (
 
 // stream walks the blocks of one class with ids in (pos, end). Every block up to
 // pos was loaded or has nothing for the cursor.
+// One that goes down takes the newest block first: until it is through, only what
+// was there before it is known to be done.
 type stream struct {
 	cls      int
 	pos, end int64
+	down     bool
+	top      int64 // of one that goes down: the last block it was in
 	b        *block.Block
 	i        int
 }
@@ -126,11 +130,11 @@ func (k *Cursor) first(ctx context.Context, lane []*stream) (*stream, error) {
 	return best, nil
 }
 
-// older orders two streams by block number, then by sequence number: blocks of
-// one commit hold neighbours.
+// older orders two streams by block number, from the newest when they go down,
+// then by sequence number: blocks of one commit hold neighbours.
 func older(a, b *stream) bool {
 	if x, y := numberOf(a.b.ID), numberOf(b.b.ID); x != y {
-		return x < y
+		return x < y != a.down
 	}
 	return a.b.Recs[a.i].Seq < b.b.Recs[b.i].Seq
 }
@@ -168,7 +172,7 @@ func (k *Cursor) load(ctx context.Context, s *stream) (*block.Block, error) {
 		k.l.mu.Lock()
 		exits := k.l.exits
 		k.l.mu.Unlock()
-		b, upTo, err := k.l.following(ctx, s.cls, s.pos, s.end)
+		b, upTo, err := k.l.after(ctx, s)
 		if err != nil {
 			return nil, err
 		}
@@ -199,7 +203,7 @@ func (k *Cursor) enter(s *stream, b *block.Block, exits uint64) (bool, error) {
 	if k.l.moving[b.ID] || numberOf(b.ID) >= k.l.mark.NextBlock {
 		return false, errMoving // or just coming: its records are still in the tail
 	}
-	s.pos = b.ID
+	s.passed(b.ID)
 	routed := b.Routed(c.name)
 	if routed == 0 || c.isDone(b.ID) {
 		return false, nil
@@ -254,6 +258,51 @@ func (k *Cursor) give(s *stream) *Item {
 	c.order = append(c.order, it)
 	s.i++
 	return it
+}
+
+// passed moves the stream over a block.
+func (s *stream) passed(id int64) {
+	if s.down {
+		s.top = id
+	} else {
+		s.pos = id
+	}
+}
+
+// after gives the block that is the stream's next, and up to where there is
+// nothing for it when there is none.
+func (l *Log) after(ctx context.Context, s *stream) (b *block.Block, upTo int64, err error) {
+	if !s.down {
+		return l.following(ctx, s.cls, s.pos, s.end)
+	}
+	if s.pos < s.end-1 {
+		b, err = l.preceding(ctx, s.cls, s.pos, s.top)
+	}
+	return b, s.end - 1, err
+}
+
+// preceding gives the last block of a class in (after, before).
+func (l *Log) preceding(ctx context.Context, cls int, after, before int64) (b *block.Block, err error) {
+	l.mu.Lock()
+	r := &l.rings[cls]
+	b, start := r.Last(after, before), r.Start
+	l.mu.Unlock()
+	if b != nil {
+		return b, nil
+	}
+	before = min(before, start+1)
+	err = l.db.Read(ctx, func(tx *store.Tx) (err error) {
+		b, err = segment.ReadLast(tx, after, before)
+		return err
+	})
+	if errors.Is(err, store.ErrCorrupt) {
+		l.damaged()
+		err = l.db.Read(ctx, func(tx *store.Tx) (err error) {
+			b, err = segment.HeadLast(tx, after, before)
+			return err
+		})
+	}
+	return b, err
 }
 
 // following gives the first block of a class in (after, end), from memory when it

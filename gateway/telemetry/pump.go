@@ -108,12 +108,8 @@ func (s *Spool) Drain(ctx context.Context, name string, out Sender) error {
 // begin starts a connection at a time: what is open goes first again. Losses
 // are told a little later, so that a connection which fails at once adds none.
 func (p *pump) begin(now time.Time) {
-	order := messages.LiveFirst
-	if p.s.cfg.Order == FIFO {
-		order = messages.FIFO
-	}
 	p.held, p.next = nil, nil
-	p.k.Begin(order)
+	p.k.Begin(orders[p.s.cfg.Order])
 	p.backAt = now.Add(p.s.src.Jitter(p.u.StartJitter))
 	p.told = now.Add(settle - announceEvery)
 	if p.k.Standing().Pending >= markBacklog {

@@ -25,7 +25,8 @@
 // one that was sent before goes again whatever its age.
 //
 // When room is short, the oldest become aggregates before any of their class is
-// dropped (telemetry.md 8.4, level 1). Not here yet: class 3 (latest), order newest-first.
+// dropped (telemetry.md 8.4, level 1). Not here
+// yet: class 3 (latest).
 package telemetry
 
 import (
@@ -59,6 +60,8 @@ const (
 const (
 	LiveFirst = "live-first"
 	FIFO      = "fifo"
+	// NewestFirst is live-first with the newest of the backlog before the oldest.
+	NewestFirst = "newest-first"
 )
 
 const (
@@ -71,13 +74,15 @@ const (
 	sysTo     = "gw/{gateway}/sys/"
 )
 
+var orders = map[string]messages.Order{LiveFirst: messages.LiveFirst, FIFO: messages.FIFO, NewestFirst: messages.NewestFirst}
+
 // Config says what goes up. Empty texts mean the defaults.
 type Config struct {
 	// Gateway is the gateway's id.
 	Gateway string
 	// Profile is strict, balanced (default) or saver.
 	Profile string
-	// Order is live-first (default) or fifo.
+	// Order is live-first (default), fifo or newest-first.
 	Order string
 	// DropQoS0 keeps publishes of devices with QoS 0 out of the spool.
 	DropQoS0 bool
@@ -231,8 +236,8 @@ func (s *Spool) prepare() error {
 	if s.cfg.Order == "" {
 		s.cfg.Order = LiveFirst
 	}
-	if s.cfg.Order != LiveFirst && s.cfg.Order != FIFO {
-		return fmt.Errorf("order %q: want live-first or fifo", s.cfg.Order)
+	if _, known := orders[s.cfg.Order]; !known {
+		return fmt.Errorf("order %q: want live-first, fifo or newest-first", s.cfg.Order)
 	}
 	for _, u := range s.cfg.Uplinks {
 		if s.uplink(u.Name) != nil || u.Name == "" {

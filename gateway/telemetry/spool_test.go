@@ -250,6 +250,9 @@ func (c *cloud) inOrder(m Outgoing) {
 		c.last = make(map[string]uint64)
 	}
 	lane := string(id[1]) + string(id[3])
+	if strings.Contains(string(m.Payload), `"cls":0`) {
+		lane += "critical" // class 0 has a lane of its own
+	}
 	seq, _ := strconv.ParseUint(string(id[2]), 10, 64)
 	if seq <= c.last[lane] {
 		c.t.Errorf("%s: number %d after %d in lane %s", m.Topic, seq, c.last[lane], lane)
@@ -843,7 +846,7 @@ func TestNew_RefusesWhatItCannotDo(t *testing.T) {
 		h := enter(t, Config{Uplinks: oneUplink})
 		for want, cfg := range map[string]Config{
 			`profile "fast"`:          {Profile: "fast"},
-			`order "newest-first"`:    {Order: "newest-first"},
+			`order "oldest"`:          {Order: "oldest"},
 			`uplink "a": given twice`: {Uplinks: []Uplink{{Name: "a"}, {Name: "a"}}},
 			`unknown {thing}`:         {Uplinks: []Uplink{{Name: "a", Routes: []Route{{From: "#", To: "{thing}"}}}}},
 			`form "cbor"`:             {Uplinks: []Uplink{{Name: "a", Routes: []Route{{From: "#", Form: "cbor"}}}}},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/messages"
+	"github.com/tidehold/tidehold/gateway/topic"
 )
 
 func wired(routes ...Route) (*Spool, *uplink) {
@@ -109,4 +110,43 @@ func FuzzForms(f *testing.F) {
 			t.Errorf("%q became %q", payload, p)
 		}
 	})
+}
+
+func TestOutgoing_AnAggregateIsNativeAndSaysWhatItStandsFor(t *testing.T) {
+	s, u := wired(Route{Name: "all", From: "#", QoS: 1, Form: FormRaw})
+	r := record("dev/a", "t", `{"/v":{"count":7,"first":1,"last":2}}`)
+	r.Seq, r.Fold = 108, &messages.Folded{Level: 1, From: 100, N: 8, Bad: 1, Left: 3}
+	out, _ := s.outgoing(u, r, stamp{r.Wall, clockSync}, true)
+	for _, want := range []string{`:f1-100-108"`, `"n":8`, `"agg":{"level":1,"window_s":60,"from":100,"to":108,"bad":1,"left_out":3}`, `"m":{"/v":`} {
+		if !strings.Contains(string(out.Payload), want) {
+			t.Errorf("%s lacks %s", out.Payload, want)
+		}
+	}
+}
+
+func TestFold_WhatMustStayStays(t *testing.T) {
+	s, _ := wired()
+	s.cfg.Classes = []Class{{Match: []topic.Filter{"raw/#"}, Class: 1}, {Match: []topic.Filter{"#"}, Class: 1, Fold: true}}
+	var recs []messages.Record
+	for i, name := range []string{"a", "raw/a", "a", "raw/a", "alarm", "alarm", "sys/loss", "sys/loss"} {
+		r := *record("dev/a", name, `{"v":1}`)
+		r.Seq, r.Synced, r.Class = uint64(i+1), true, messages.Normal
+		if name == "alarm" {
+			r.Class = messages.Critical
+		}
+		if name == "sys/loss" {
+			r.Source = name
+		}
+		recs = append(recs, r)
+	}
+	var ids []string
+	for _, r := range s.fold(recs) {
+		ids = append(ids, r.ID("g"))
+	}
+	got := strings.Join(ids, " ")
+	inc := recs[0].Inc
+	want := strings.ReplaceAll("g:INC:2 g:INC:f1-1-3 g:INC:4 g:INC:5 g:INC:6 g:INC:7 g:INC:8", "INC", inc)
+	if got != want {
+		t.Errorf("left are\n%s, want\n%s", got, want)
+	}
 }

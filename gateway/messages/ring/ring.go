@@ -36,6 +36,16 @@ func (r *Ring) Next(after, end int64) *block.Block {
 	return nil
 }
 
+// Last is the last block with an id in (after, before), nil when there is none.
+func (r *Ring) Last(after, before int64) *block.Block {
+	for _, b := range slices.Backward(r.blocks) {
+		if b.ID > after && b.ID < before {
+			return b
+		}
+	}
+	return nil
+}
+
 // Remove takes a block out that left the file.
 func (r *Ring) Remove(id int64) {
 	r.blocks = slices.DeleteFunc(r.blocks, func(b *block.Block) bool {

@@ -44,9 +44,16 @@ func Scan(scan store.Scan, withBody bool) (b *block.Block, stored []byte, enc in
 
 // Read gives the first block with an id in (after, end), nil when there
 // is none. What cannot be read of its body is left out of recs.
-func Read(tx *store.Tx, after, end int64) (*block.Block, error) {
+func Read(tx *store.Tx, after, end int64) (*block.Block, error) { return read(tx, "", after, end) }
+
+// ReadLast gives the last one.
+func ReadLast(tx *store.Tx, after, end int64) (*block.Block, error) {
+	return read(tx, " DESC", after, end)
+}
+
+func read(tx *store.Tx, order string, after, end int64) (*block.Block, error) {
 	var b *block.Block
-	err := tx.Query("SELECT "+Columns+", body FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{after, end},
+	err := tx.Query("SELECT "+Columns+", body FROM seg WHERE id > ? AND id < ? ORDER BY id"+order+" LIMIT 1", []any{after, end},
 		func(scan store.Scan) error {
 			var stored []byte
 			var enc int
@@ -65,9 +72,16 @@ func Read(tx *store.Tx, after, end int64) (*block.Block, error) {
 }
 
 // Head gives a block's row without its body.
-func Head(tx *store.Tx, after, end int64) (*block.Block, error) {
+func Head(tx *store.Tx, after, end int64) (*block.Block, error) { return head(tx, "", after, end) }
+
+// HeadLast gives the last one's.
+func HeadLast(tx *store.Tx, after, end int64) (*block.Block, error) {
+	return head(tx, " DESC", after, end)
+}
+
+func head(tx *store.Tx, order string, after, end int64) (*block.Block, error) {
 	var b *block.Block
-	err := tx.Query("SELECT "+Columns+" FROM seg WHERE id > ? AND id < ? ORDER BY id LIMIT 1", []any{after, end},
+	err := tx.Query("SELECT "+Columns+" FROM seg WHERE id > ? AND id < ? ORDER BY id"+order+" LIMIT 1", []any{after, end},
 		func(scan store.Scan) (err error) {
 			b, _, _, _, err = Scan(scan, false)
 			return err

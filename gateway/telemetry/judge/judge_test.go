@@ -88,3 +88,16 @@ func FuzzAdd(f *testing.F) {
 		j.Verdicts()
 	})
 }
+
+func TestJudge_AnAggregateCountsForThoseItStandsForOnce(t *testing.T) {
+	j := New()
+	for range 2 {
+		j.Add([]byte(`{"id":"gw:abcdefgh:f1-1-9","n":9,"agg":{},"m":{}}`))
+	}
+	j.Add([]byte(`{"id":"gw:abcdefgh:10","m":{"n":"not a count"}}`))
+	j.Add([]byte(`{"id":"gw:abcdefgh:11","src":"sys/mark","m":{"inc":"abcdefgh","upto":10,"n":10}}`))
+	v := j.Verdicts()["gw:abcdefgh"]
+	if v.Folded != 9 || v.Duplicates != 1 || v.Missing != 0 || len(v.Holes) != 0 {
+		t.Errorf("%+v", v)
+	}
+}
