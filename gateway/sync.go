@@ -78,9 +78,9 @@ func (g *Gateway) newCarrier(cfg config.Uplink, u *uplinkRoom, h *house, f syncF
 }
 
 // conflicts writes the conflicts of one uplink into the journal.
-func (g *Gateway) conflicts(uplink string, j *dispute.Journal) func(iot.ShadowKey, shadowsync.Conflict, string) {
-	return func(key iot.ShadowKey, c shadowsync.Conflict, writer string) {
-		e := dispute.Entry{At: g.env.Clock.Now(), Uplink: uplink, Thing: key.Thing, Shadow: key.Shadow, Path: c.Path.String(), Winner: c.Winner.String(), Writer: writer}
+func (g *Gateway) conflicts(uplink string, j *dispute.Journal) func(iot.ShadowKey, shadowsync.Conflict) {
+	return func(key iot.ShadowKey, c shadowsync.Conflict) {
+		e := dispute.Entry{At: g.env.Clock.Now(), Uplink: uplink, Thing: key.Thing, Shadow: key.Shadow, Path: c.Path.String(), Winner: c.Winner.String(), Writer: c.Writer}
 		for value, into := range map[*doc.Value]*string{&c.Local: &e.Local, &c.Upstream: &e.Upstream} {
 			if value.Exists() {
 				*into = value.String()

@@ -15,6 +15,9 @@ type Conflict struct {
 	Local, Upstream doc.Value
 	// Winner is CloudWins or LocalWins.
 	Winner Winner
+	// Writer is who wrote the upstream side: the token of the request, or else
+	// the version in which it was found. AWS tells no more.
+	Writer string
 }
 
 // Merged is the outcome of a Merge.

@@ -96,7 +96,7 @@ func (o *owner) note(t *tracked, effect Effect, at Moment) {
 	case Report:
 		c := e.Conflict
 		o.figures.conflicts.Inc(uplink, c.Winner.String())
-		o.cfg.Journal(t.key, c, "")
+		o.cfg.Journal(t.key, c)
 		o.log.Info("both sides changed a shadow", "thing", t.key.Thing, "shadow", t.key.Shadow, "path", c.Path.String(),
 			"local", shown(c.Local.String()), "upstream", shown(c.Upstream.String()), "winner", c.Winner.String())
 	case Blocked:

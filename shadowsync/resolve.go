@@ -13,6 +13,7 @@ import (
 func (s *step) answer(a Answer) {
 	push := s.Record.Push
 	s.trace(a)
+	s.hands = s.hands.hear(a)
 	waits := s.Phase == Idle || s.Phase == Getting || s.Phase == Pushing || s.Phase == Reading
 	switch {
 	case push != nil && a.Token == push.Token && waits:

@@ -97,7 +97,8 @@ type State struct {
 	traceEnd int64          // others made every version from the push on record up to this one
 	verdict  verdict        // on the push on record
 	logged   []Conflict
-	disputed bool // a conflict was decided and is not yet settled on both sides
+	hands    hands // who wrote upstream
+	disputed bool  // a conflict was decided and is not yet settled on both sides
 }
 
 // Block says why a side refuses, and at which versions.

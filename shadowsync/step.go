@@ -238,6 +238,7 @@ func (s *step) report(conflicts []Conflict, keep bool) {
 		if s.wasLogged(c) {
 			continue
 		}
+		c.Writer = s.hands.writer(c.Path, s.Upstream)
 		s.Last = c.Winner
 		s.Conflicts++
 		s.disputed = true

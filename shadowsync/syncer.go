@@ -52,9 +52,8 @@ type Config struct {
 	// Wide subscribes to the shadows of all things with one filter; else there
 	// is one filter for each thing.
 	Wide bool
-	// Journal is told of every conflict that is decided, and of the writer
-	// upstream when it is known. It must not block.
-	Journal func(key iot.ShadowKey, c Conflict, writer string)
+	// Journal is told of every conflict that is decided. It must not block.
+	Journal func(key iot.ShadowKey, c Conflict)
 }
 
 // Link is the connection to upstream as sync needs it.
@@ -113,7 +112,7 @@ func New(cfg Config, local home.Shadows, link Link, clk clock.Clock, src *ids.So
 		log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Journal == nil {
-		cfg.Journal = func(iot.ShadowKey, Conflict, string) {}
+		cfg.Journal = func(iot.ShadowKey, Conflict) {}
 	}
 	s := &Syncer{
 		cfg: cfg, local: local, link: link, clk: clk, src: src, figures: f, log: log.With("uplink", cfg.Uplink),

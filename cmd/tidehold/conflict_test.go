@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -179,7 +180,7 @@ func (w *contest) edit(thing, section string, now int) int {
 func (w *contest) set(s *site, thing, section string) int {
 	w.last++
 	w.edits++
-	s.do("shadow", "set", thing, fmt.Sprintf(`{"%s":{"N":%d}}`, section, w.last))
+	s.do("shadow", "set", thing, fmt.Sprintf(`{"state":{"%s":{"N":%d}},"clientToken":"edit-%d"}`, section, w.last, w.last))
 	return w.last
 }
 
@@ -206,16 +207,25 @@ func (w *contest) healed() {
 // there twice.
 func (w *contest) checkJournal() {
 	w.t.Helper()
-	told := make(map[conflict]bool)
+	told, named := make(map[conflict]bool), 0
 	for thing := range w.want {
-		var entries []struct{ Thing, Path, Local, Upstream, Winner string }
+		var entries []struct {
+			Thing, Path, Local, Upstream, Winner, Writer string
+			At                                           time.Time
+		}
 		if err := json.Unmarshal([]byte(w.edge.do("sync", "conflicts", thing, "-o", "json")), &entries); err != nil {
 			w.t.Fatal(err)
 		}
 		for _, e := range entries {
 			told[conflict{e.Thing, e.Path, e.Local, e.Upstream, e.Winner}] = true
+			if e.Writer == "edit-"+e.Upstream {
+				named++
+			} else if !strings.HasPrefix(e.Writer, "upstream, version ") || e.At.IsZero() {
+				w.t.Errorf("the journal does not say who wrote, or when: %+v", e)
+			}
 		}
 	}
+	w.t.Logf("the journal has %d conflicts; of %d entries the writer is known by its token", len(told), named)
 	for _, c := range w.conflicts {
 		if !told[c] {
 			w.t.Errorf("the journal lacks %+v", c)

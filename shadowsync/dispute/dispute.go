@@ -43,7 +43,8 @@ type Entry struct {
 	Upstream string `json:"upstream,omitempty"`
 	// Winner is cloudWins or localWins.
 	Winner string `json:"winner"`
-	// Writer is the app or token behind the upstream value, when it is known.
+	// Writer is who wrote the upstream value: the token of the request or the app
+	// of the intent slot; where upstream told none, the version it was found in.
 	Writer string `json:"writer,omitempty"`
 }
 

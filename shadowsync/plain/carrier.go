@@ -51,9 +51,9 @@ type Config struct {
 	// MaxPerSecond bounds the documents sent (default 10); ShadowsMax the
 	// shadows (10 000), InboxMax the requests that wait (1024).
 	MaxPerSecond float64
-	// Journal is told of every conflict that is decided, and of the app or token
-	// that asked. It must not block; nil is nobody.
-	Journal              func(key iot.ShadowKey, c shadowsync.Conflict, writer string)
+	// Journal is told of every conflict that is decided. It must not block; nil
+	// is nobody.
+	Journal              func(key iot.ShadowKey, c shadowsync.Conflict)
 	ShadowsMax, InboxMax int
 }
 
@@ -139,7 +139,7 @@ func New(cfg Config, local home.Shadows, link Link, clk clock.Clock, f *Figures,
 		cfg.ShadowsMax = shadowsMaxDefault
 	}
 	if cfg.Journal == nil {
-		cfg.Journal = func(iot.ShadowKey, shadowsync.Conflict, string) {}
+		cfg.Journal = func(iot.ShadowKey, shadowsync.Conflict) {}
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -448,7 +448,7 @@ func (s *Server) disputed(key iot.ShadowKey, c *copyOf, plan Plan) {
 	for _, conflict := range plan.Conflicts {
 		c.shown.Conflicts++
 		c.shown.Winner = conflict.Winner.String()
-		s.cfg.Journal(key, conflict, plan.writer())
+		s.cfg.Journal(key, conflict)
 	}
 }
 

@@ -172,16 +172,20 @@ func (p *Plan) write(snap home.Snapshot, policy shadowsync.Policy, e extras, now
 func (p *Plan) conflict(places []string, winner shadowsync.Winner, stood, asked doc.Value) {
 	for _, place := range places {
 		path := doc.ParsePath(place)
-		p.Conflicts = append(p.Conflicts, shadowsync.Conflict{Path: path, Local: stood.Get(path...), Upstream: asked.Get(path...), Winner: winner})
+		p.Conflicts = append(p.Conflicts, shadowsync.Conflict{Path: path, Local: stood.Get(path...), Upstream: asked.Get(path...), Winner: winner, Writer: p.writer()})
 	}
 }
 
-// writer is who sent the request, as far as it says.
+// writer is who sent the request, as far as it says: the app of an intent slot,
+// else the token.
 func (p Plan) writer() string {
-	if p.app != "" {
+	switch {
+	case p.app != "":
 		return p.app
+	case p.token != "":
+		return p.token
 	}
-	return p.token
+	return "upstream, without a token"
 }
 
 // done puts the request into the record that goes with the write.
@@ -214,6 +218,7 @@ func (p *Plan) delete(r Request, snap home.Snapshot, policy shadowsync.Policy, n
 	e := readExtras(r.Payload)
 	if e.hasBase && policy.OnDelete == shadowsync.UpdateWins {
 		p.Write.Update, p.Skipped = removeOlder(snap.Doc, e.base)
+		p.conflict(p.Skipped, shadowsync.LocalWins, shadowsync.LocalDoc(snap.Doc, snap.Version).State, doc.Value{})
 	}
 	if len(p.Skipped) == 0 {
 		p.Write.Update, p.Write.Delete = nil, true
