@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -88,14 +89,9 @@ func arnAcceptor(t template, c *Connection, s Scope, missing func(string)) func(
 }
 
 func ipAcceptor(want string) func(string) bool {
-	network, err := netip.ParsePrefix(want)
-	if err != nil {
-		addr, err := netip.ParseAddr(want)
-		if err != nil {
-			return nil
-		}
-		addr = addr.Unmap()
-		network = netip.PrefixFrom(addr, addr.BitLen())
+	network, ok := parseNetwork(want)
+	if !ok {
+		return nil
 	}
 	return func(v string) bool {
 		addr, err := netip.ParseAddr(v)
@@ -103,24 +99,40 @@ func ipAcceptor(want string) func(string) bool {
 	}
 }
 
-func numberAcceptor(compare, text string) func(string) bool {
-	want, err := strconv.ParseFloat(text, 64)
+// parseNetwork reads a network or one address. IPv4 written as IPv6 is IPv4, as
+// the addresses of clients are.
+func parseNetwork(s string) (netip.Prefix, bool) {
+	network, err := netip.ParsePrefix(s)
 	if err != nil {
+		addr, err := netip.ParseAddr(s)
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), err == nil
+	}
+	if addr := network.Addr(); addr.Is4In6() && network.Bits() >= 96 {
+		return netip.PrefixFrom(addr.Unmap(), network.Bits()-96), true
+	}
+	return network, true
+}
+
+func numberAcceptor(compare, text string) func(string) bool {
+	want, ok := parseNumber(text)
+	if !ok {
 		return nil
 	}
 	return func(v string) bool {
-		have, err := strconv.ParseFloat(v, 64)
-		if err != nil {
-			return false
-		}
-		switch {
-		case have < want:
-			return ordered(compare, -1)
-		case have > want:
-			return ordered(compare, 1)
-		}
-		return have == want && ordered(compare, 0) // never for NaN
+		have, ok := parseNumber(v)
+		return ok && ordered(compare, cmp.Compare(have, want))
 	}
+}
+
+// parseNumber reads a decimal number: what ParseFloat reads beyond (`Inf`, `NaN`,
+// hexadecimal) is a text.
+func parseNumber(s string) (float64, bool) {
+	if strings.Trim(s, "0123456789+-.eE") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	return n, err == nil
 }
 
 func dateAcceptor(compare, text string) func(string) bool {
@@ -149,9 +161,9 @@ func ordered(compare string, sign int) bool {
 	return sign == 0
 }
 
-// parseDate reads ISO 8601 with or without a time of day, or seconds since 1970.
+// parseDate reads ISO 8601, a month at least, or seconds since 1970.
 func parseDate(s string) (time.Time, bool) {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04Z07:00", time.DateOnly} {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04Z07:00", time.DateOnly, "2006-01"} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t, true
 		}
