@@ -1,6 +1,6 @@
 #!/bin/bash
 # The life of a device, told with the AWS command line and Mosquitto's clients:
-# made, connected, kept to its own topics, and put out within a second.
+# made, connected, kept to its own topics, and put out at once.
 # Against AWS itself the lines are the same without --endpoint-url and --cafile.
 #
 #   export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=...  # tidehold access-key create
@@ -50,14 +50,15 @@ echo "may not publish to dt/other/light"
 
 device mosquitto_sub -t "dt/$thing/#" -d >"$dir/log" &
 subscriber=$!
-for _ in {1..100}; do
+for _ in {1..300}; do
 	if grep -q SUBACK "$dir/log"; then break; fi
 	sleep 0.1
 done
 iot update-certificate --certificate-id "$id" --new-status INACTIVE
-timeout 1 tail --pid=$subscriber -s 0.05 -f /dev/null
+answered=$(date +%s%3N)
+timeout 30 tail --pid=$subscriber -s 0.01 -f /dev/null
+echo "is out $(($(date +%s%3N) - answered)) ms after the answer to update-certificate"
 grep -q 'DISCONNECT (152)' "$dir/log"
-echo "is out within a second of update-certificate"
 if device mosquitto_pub -q 1 -t dt/$thing/light -m on; then
 	echo "could come back with an inactive certificate" >&2
 	exit 1
