@@ -26,6 +26,8 @@ func parts() partTable {
 		"aht20":    humidity.AHT20(),
 		"bh1750":   light.BH1750(),
 		"bme280":   bme280.Driver{},
+		"bmp180":   bme280.BMP180(),
+		"bmp280":   bme280.BMP280(),
 		"hdc302x":  humidity.HDC302x(),
 		"htu21d":   humidity.HTU21D(),
 		"ina219":   power.INA219(),

@@ -1,4 +1,6 @@
-// Package bme280 drives Bosch's BME280 with periph's bmxx80 driver.
+// Package bme280 drives Bosch's BME280 and BMP280 with periph's bmxx80 driver,
+// and the older BMP180 by itself, because periph's code for it divides by zero
+// on a chip that lies.
 //
 // It adds what that driver has no place for: a deadline per read (by the
 // Handle), the true cause of a failed transaction, the chip's identity as
@@ -11,6 +13,7 @@ package bme280
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidehold/tidehold/drivers"
@@ -25,6 +28,7 @@ const (
 	regCtrlHum  = 0xf2
 	regCtrlMeas = 0xf4
 	chipID      = 0x60
+	bmp280ID    = 0x58
 )
 
 // maxRead bounds a read: 16 times oversampling of all channels converts in
@@ -32,12 +36,25 @@ const (
 const maxRead = 500 * time.Millisecond
 
 // Driver is the driver of the BME280.
-type Driver struct{}
+type Driver struct{ dry bool }
+
+// BMP280 is the driver of the BMP280: a BME280 without humidity.
+func BMP280() Driver { return Driver{dry: true} }
 
 var _ drivers.Driver = Driver{}
 
 // Describe tells channels, addresses and options.
-func (Driver) Describe() drivers.Info {
+func (d Driver) Describe() drivers.Info {
+	sheet := describe()
+	if d.dry {
+		sheet.Name, sheet.Identify = "bmp280", "register 0xd0 reads 0x58"
+		sheet.Channels = slices.Delete(sheet.Channels, 1, 2)
+		sheet.Options[0].Members = sheet.Options[0].Members[:2]
+	}
+	return sheet
+}
+
+func describe() drivers.Info {
 	samples := []any{int64(1), int64(2), int64(4), int64(8), int64(16)}
 	orOff := append([]any{int64(0)}, samples...)
 	return drivers.Info{
@@ -67,14 +84,17 @@ var oversampling = map[int64]bmxx80.Oversampling{0: bmxx80.Off, 1: bmxx80.O1x, 2
 var filters = map[int64]bmxx80.Filter{0: bmxx80.NoFilter, 2: bmxx80.F2, 4: bmxx80.F4, 8: bmxx80.F8, 16: bmxx80.F16}
 
 // Open identifies the chip and writes its settings.
-func (Driver) Open(ctx context.Context, h *drivers.Handle, opt drivers.Options) (drivers.Device, error) {
+func (k Driver) Open(ctx context.Context, h *drivers.Handle, opt drivers.Options) (drivers.Device, error) {
 	group := opt.Group("oversampling")
-	d := &device{handle: h, opts: bmxx80.Opts{
+	d := &device{name: "bme280", id: chipID, handle: h, opts: bmxx80.Opts{
 		Temperature: oversampling[group.Int("temperature")],
 		Pressure:    oversampling[group.Int("pressure")],
 		Humidity:    oversampling[group.Int("humidity")],
 		Filter:      filters[opt.Int("iir")],
 	}}
+	if k.dry {
+		d.name, d.id = "bmp280", bmp280ID
+	}
 	if d.opts.Filter != bmxx80.NoFilter {
 		d.opts.Standby = opt.Duration("standby")
 	}
@@ -82,12 +102,14 @@ func (Driver) Open(ctx context.Context, h *drivers.Handle, opt drivers.Options) 
 		return nil, err
 	}
 	if err := h.Do(ctx, d.setUp); err != nil {
-		return nil, fmt.Errorf("bme280 set up: %w", err)
+		return nil, fmt.Errorf("%s set up: %w", d.name, err)
 	}
 	return d, nil
 }
 
 type device struct {
+	name    string
+	id      byte
 	handle  *drivers.Handle
 	opts    bmxx80.Opts
 	dev     *bmxx80.Dev
@@ -129,10 +151,10 @@ func (d *device) Identify(ctx context.Context) error {
 	return d.handle.Do(ctx, func() error {
 		id, err := d.register(regID)
 		if err != nil {
-			return fmt.Errorf("bme280 identify: %w", err)
+			return fmt.Errorf("%s identify: %w", d.name, err)
 		}
-		if id != chipID {
-			return fmt.Errorf("bme280 identify %s: id 0x%02x, want 0x%02x: %w", d.handle, id, chipID, drivers.ErrWrongChip)
+		if id != d.id {
+			return fmt.Errorf("%s identify %s: id 0x%02x, want 0x%02x: %w", d.name, d.handle, id, d.id, drivers.ErrWrongChip)
 		}
 		return nil
 	})
@@ -157,16 +179,19 @@ func (d *device) Read(ctx context.Context) ([]drivers.Reading, error) {
 		return d.dev.Sense(&env)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("bme280 read: %w", err)
+		return nil, fmt.Errorf("%s read: %w", d.name, err)
 	}
-	return d.readings(env), nil
+	return d.readings(env)
 }
 
 // restore sets the chip up again when it forgot its settings.
 func (d *device) restore() error {
-	hum, err := d.register(regCtrlHum)
-	if err != nil {
-		return err
+	hum := byte(d.opts.Humidity)
+	if d.id == chipID {
+		var err error
+		if hum, err = d.register(regCtrlHum); err != nil {
+			return err
+		}
 	}
 	meas, err := d.register(regCtrlMeas)
 	if err != nil {
@@ -180,13 +205,13 @@ func (d *device) restore() error {
 	if err != nil {
 		return err
 	}
-	if id != chipID {
-		return fmt.Errorf("%s: id 0x%02x, want 0x%02x: %w", d.handle, id, chipID, drivers.ErrWrongChip)
+	if id != d.id {
+		return fmt.Errorf("%s: id 0x%02x, want 0x%02x: %w", d.handle, id, d.id, drivers.ErrWrongChip)
 	}
 	return d.setUp()
 }
 
-func (d *device) readings(env physic.Env) []drivers.Reading {
+func (d *device) readings(env physic.Env) ([]drivers.Reading, error) {
 	out := []drivers.Reading{{Channel: "temperature", Quantity: drivers.Temperature,
 		Value: float64(env.Temperature-physic.ZeroCelsius) / float64(physic.Celsius)}}
 	if d.opts.Humidity != bmxx80.Off {
@@ -197,7 +222,24 @@ func (d *device) readings(env physic.Env) []drivers.Reading {
 		out = append(out, drivers.Reading{Channel: "pressure", Quantity: drivers.Pressure,
 			Value: float64(env.Pressure) / float64(physic.Pascal)})
 	}
-	return out
+	return out, check(out)
+}
+
+// limits are what the chips measure: -40 to 85 °C, 300 to 1100 hPa. Half as
+// much is left beyond for the tolerance of a cheap one.
+var limits = map[drivers.Quantity][2]float64{
+	drivers.Temperature: {-60, 105}, drivers.Humidity: {0, 1}, drivers.Pressure: {25000, 120000},
+}
+
+// check refuses what no such chip can measure: calibration that was read wrong,
+// or a chip that lies (FL-161).
+func check(list []drivers.Reading) error {
+	for _, r := range list {
+		if most := limits[r.Quantity]; !(r.Value >= most[0] && r.Value <= most[1]) {
+			return fmt.Errorf("%s %v is outside %v to %v: %w", r.Channel, r.Value, most[0], most[1], drivers.ErrOutOfRange)
+		}
+	}
+	return nil
 }
 
 // Close puts the chip to sleep.
@@ -207,7 +249,7 @@ func (d *device) Close() error {
 	return d.handle.Do(ctx, func() error {
 		err := d.handle.Conn().Tx([]byte{regCtrlMeas, byte(d.opts.Temperature)<<5 | byte(d.opts.Pressure)<<2}, nil)
 		if err != nil {
-			return fmt.Errorf("bme280 sleep: %w", err)
+			return fmt.Errorf("%s sleep: %w", d.name, err)
 		}
 		return nil
 	})

@@ -22,6 +22,7 @@ const (
 	bmeHum      = 0xfd
 
 	bmeChipID    = 0x60
+	bmpChipID    = 0x58
 	bmeResetWord = 0xb6
 	bmeMeasuring = 0x08 // bit 3 of status
 	bmeForced    = 1
@@ -40,6 +41,8 @@ var bmeStandby = [8]time.Duration{500 * time.Microsecond, 62500 * time.Microseco
 type BME280 struct {
 	world func(quantity string) float64
 	cal   bmeCalibration
+	id    byte
+	dry   bool // a BMP280: no humidity
 
 	mu      sync.Mutex
 	reg     [256]byte
@@ -55,21 +58,31 @@ type BME280 struct {
 
 // NewBME280 powers the chip up.
 func NewBME280(world func(quantity string) float64) *BME280 {
-	c := &BME280{world: world, cal: bmeTypical}
+	c := &BME280{world: world, cal: bmeTypical, id: bmeChipID}
+	c.powerUp()
+	return c
+}
+
+// NewBMP280 powers up the chip without humidity (datasheet BST-BMP280-DS001):
+// its registers are the same but for those of humidity, which it lacks.
+func NewBMP280(world func(quantity string) float64) *BME280 {
+	c := &BME280{world: world, cal: bmeTypical, id: bmpChipID, dry: true}
 	c.powerUp()
 	return c
 }
 
 func (c *BME280) powerUp() {
 	c.reg = [256]byte{}
-	c.reg[bmeID] = bmeChipID
+	c.reg[bmeID] = c.id
 	if c.wrongID {
 		c.reg[bmeID] = 0x55 // a BMP180's
 	}
 	c.cal.store(&c.reg)
 	c.put20(bmePress, 0x80000)
 	c.put20(bmeTemp, 0x80000)
-	c.reg[bmeHum] = 0x80
+	if !c.dry {
+		c.reg[bmeHum] = 0x80
+	}
 	c.osrsH, c.doneAt, c.primed = 0, time.Time{}, false
 }
 
@@ -85,7 +98,7 @@ func (c *BME280) WrongID(wrong bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wrongID = wrong
-	c.reg[bmeID] = bmeChipID
+	c.reg[bmeID] = c.id
 	if wrong {
 		c.reg[bmeID] = 0x55
 	}
@@ -126,7 +139,9 @@ func (c *BME280) set(reg, v byte) {
 			c.powerUp()
 		}
 	case bmeCtrlHum:
-		c.reg[reg] = v & 7
+		if !c.dry {
+			c.reg[reg] = v & 7
+		}
 	case bmeConfig:
 		if c.mode() != bmeNormal { // writes in normal mode may be ignored (5.4.6)
 			c.reg[reg] = v &^ 2
@@ -204,6 +219,9 @@ func (c *BME280) store() {
 	c.put20(bmeTemp, c.sample(0, adcT, osT))
 	c.put20(bmePress, c.sample(1, adcP, osP))
 	c.primed = true
+	if c.dry {
+		return
+	}
 	if osrs(c.osrsH) == 0 {
 		adcH = 0x8000
 	}

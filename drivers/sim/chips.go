@@ -12,6 +12,8 @@ var chips = map[string]func(world chip.World) Chip{
 	"aht20":    func(w chip.World) Chip { return chip.AHT20(w) },
 	"bh1750":   func(w chip.World) Chip { return chip.BH1750(w) },
 	"bme280":   func(w chip.World) Chip { return NewBME280(w) },
+	"bmp180":   func(w chip.World) Chip { return chip.BMP180(w) },
+	"bmp280":   func(w chip.World) Chip { return NewBMP280(w) },
 	"hdc302x":  func(w chip.World) Chip { return chip.HDC302x(w) },
 	"htu21d":   func(w chip.World) Chip { return chip.HTU21D(w) },
 	"ina219":   func(w chip.World) Chip { return chip.INA219(w) },
