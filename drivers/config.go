@@ -138,10 +138,14 @@ type OutputConfig struct {
 	PWM    *PWMConfig
 	Active string // high (default) or low
 	// OnStart is off (default), on, restore or keep; OnStop and OnFault are off
-	// (default), on or keep.
+	// (default), on or keep. Of a PWM each may be a level from 0 to 100.
 	OnStart, OnStop, OnFault string
-	OnLoss                   *LossConfig
-	MinOn, MinOff, MaxOn     time.Duration
+	// Range bounds the levels of a PWM that may be wished for; 0 always may.
+	// Slew is the most change of its level per second, 0: none.
+	Range                *Range
+	Slew                 float64
+	OnLoss               *LossConfig
+	MinOn, MinOff, MaxOn time.Duration
 	// MinOnHard keeps MinOn even when a fault or a stop wants the output off.
 	MinOnHard bool
 	// ApplyOld lets wishes from before the start count.
@@ -151,6 +155,17 @@ type OutputConfig struct {
 	Require []string
 	Confirm *ConfirmConfig
 	Target
+}
+
+// Chip is the chip of the output's line; empty is any.
+func (c OutputConfig) Chip() string {
+	switch {
+	case c.PWM != nil:
+		return c.PWM.Chip
+	case c.Pin != nil:
+		return c.Pin.Chip
+	}
+	return ""
 }
 
 // PWMConfig is `pwm` of an output.

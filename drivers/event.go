@@ -44,6 +44,8 @@ type OutputReport struct {
 	// Known is false while the line is not ours or cannot be read: On means
 	// nothing then.
 	Known, On bool
+	// Level is that of a PWM, from 0 to 100; nil for a line that is on or off.
+	Level *float64
 	// Since is when On began; Cause why: start, desired, command, the source of
 	// another wish, max_on, on_loss, fault, require, interlock, stop.
 	Since time.Time
@@ -63,13 +65,16 @@ type Refused struct {
 
 // Wish is somebody's wish for an output.
 type Wish struct {
-	Part  string
-	On    bool
+	Part string
+	On   bool
+	// Level is wished for of a PWM, from 0 to 100; nil: on or off alone, on being
+	// the level it had last.
+	Level *float64
 	Cause string // who: desired, command, rule/NAME
 	// Old marks a wish from before the start of the daemon.
 	Old bool
-	// Invalid marks a wish that is no boolean: it is refused, the wish before
-	// it stands.
+	// Invalid marks a wish of a wrong type: it is refused, the wish before it
+	// stands.
 	Invalid bool
 	// Expires is when the wish must not be executed any more if it was not by
 	// then (FL-011); zero for never.

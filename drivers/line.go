@@ -75,6 +75,23 @@ type OutputLine interface {
 	Close() error
 }
 
+// LevelLine is a line with levels between off (0) and always on (100), a PWM
+// channel. Levels are electrical.
+type LevelLine interface {
+	// Set gives the line a level.
+	Set(level float64) error
+	// Level reads it back.
+	Level() (float64, error)
+	// Close gives the line back; it keeps its level.
+	Close() error
+}
+
+// Levels is a Lines that has PWM channels too.
+type Levels interface {
+	// PWM takes a channel. initial is its first level; nil keeps what runs.
+	PWM(c PWMConfig, initial *float64) (LevelLine, error)
+}
+
 // Lines hands out lines of GPIO chips.
 type Lines interface {
 	// Simulated reports that there is no hardware behind the chip.

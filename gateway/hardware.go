@@ -98,7 +98,7 @@ func (g *Gateway) simulate(world *sim.World) error {
 		}
 	}
 	for _, out := range g.cfg.Outputs {
-		if out.Pin != nil && g.simulated(out.Pin.Chip) {
+		if g.simulated(out.Chip()) {
 			all = append(all, world.AddOutput(out))
 		}
 	}
@@ -141,7 +141,7 @@ func (g *Gateway) boundParts(lines drivers.Lines) (all []binding.Part) {
 	for _, out := range g.cfg.Outputs {
 		all = append(all, binding.Part{
 			Name: out.Name, Kind: binding.Output, Driver: "output", Target: out.Target,
-			Simulated: out.Pin != nil && lines.Simulated(*out.Pin), HealthTopic: topic.DriverHealth(out.Name),
+			Simulated: lines.Simulated(drivers.PinConfig{Chip: out.Chip()}), HealthTopic: topic.DriverHealth(out.Name), Levels: out.PWM != nil,
 		})
 	}
 	return all
@@ -194,7 +194,7 @@ func (g *Gateway) SafeOutputs() error {
 	}
 	var outside []drivers.OutputConfig
 	for _, out := range g.cfg.Outputs {
-		if out.Pin != nil && !g.simulated(out.Pin.Chip) {
+		if !g.simulated(out.Chip()) {
 			outside = append(outside, out)
 		}
 	}

@@ -20,9 +20,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 
 	"github.com/tidehold/tidehold/drivers"
 	"github.com/tidehold/tidehold/drivers/bus/gpiochip"
+	"github.com/tidehold/tidehold/drivers/bus/pwm"
 	"github.com/tidehold/tidehold/drivers/bus/shared"
 )
 
@@ -46,7 +48,10 @@ type Host struct {
 	other []unserved
 }
 
-var _ drivers.Buses = (*Host)(nil)
+var (
+	_ drivers.Buses  = (*Host)(nil)
+	_ drivers.Levels = (*Host)(nil)
+)
 
 // Open knows the configured buses from now on. It touches no hardware; its
 // error is a fault of the configuration.
@@ -153,6 +158,22 @@ func (h *Host) Output(pin drivers.PinConfig, initial drivers.Level) (drivers.Out
 		return h.o.World.Output(pin, initial)
 	}
 	l, err := gpiochip.Output(h.o.dev, pin, initial)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// PWM takes a channel of a PWM chip.
+func (h *Host) PWM(c drivers.PWMConfig, initial *float64) (drivers.LevelLine, error) {
+	if h.Simulated(drivers.PinConfig{Chip: c.Chip}) {
+		levels, ok := h.o.World.(drivers.Levels)
+		if !ok {
+			return nil, fmt.Errorf("pwm: simulated chip %s has no PWM: %w", c.Chip, drivers.ErrUnplugged)
+		}
+		return levels.PWM(c, initial)
+	}
+	l, err := pwm.Open(filepath.Join(h.o.sys, "class/pwm"), c, initial)
 	if err != nil {
 		return nil, err
 	}

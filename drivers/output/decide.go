@@ -198,15 +198,8 @@ func (p *Part) take(c Settings, e Event, now time.Duration) {
 }
 
 func (p *Part) wish(c Settings, e Event, now time.Duration) {
-	switch {
-	case e.Invalid:
-		p.Rejected = whyInvalid
-		return
-	case e.Old && !c.ApplyOld && c.OnStart != modeRestore:
-		p.Rejected = whyOld
-		return
-	case e.Expires != 0 && now >= e.Expires:
-		p.Rejected = whyExpired
+	if why := e.rejected(c, now); why != "" {
+		p.Rejected = why
 		return
 	}
 	if !e.On {
@@ -215,6 +208,19 @@ func (p *Part) wish(c Settings, e Event, now time.Duration) {
 	p.HasWish, p.Wish, p.WishCause, p.Rejected = true, e.On, e.Cause, ""
 	p.Expires = e.Expires
 	p.Alive, p.Lost, p.NotConfirmed = now, false, false
+}
+
+// rejected says why a wish does not count; empty when it does.
+func (e Event) rejected(c Settings, now time.Duration) string {
+	switch {
+	case e.Invalid:
+		return whyInvalid
+	case e.Old && !c.ApplyOld && c.OnStart != modeRestore:
+		return whyOld
+	case e.Expires != 0 && now >= e.Expires:
+		return whyExpired
+	}
+	return ""
 }
 
 // observe takes the read-back: what stands at the pin is the truth. A pin that

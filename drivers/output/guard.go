@@ -99,15 +99,20 @@ func Check(c drivers.OutputConfig) []drivers.Problem {
 		add(path, "%q is not one of %s", value, strings.Join(allowed, ", "))
 	}
 	word("active", c.Active, "high", "low")
-	word("on_start", c.OnStart, "off", "on", "restore", "keep")
-	word("on_stop", c.OnStop, "off", "on", "keep")
-	word("on_fault", c.OnFault, "off", "on", "keep")
-	switch {
-	case c.PWM != nil:
-		add("pwm", "there is no PWM backend in this version: a level would silently become on or off; use pin")
-	case c.Pin == nil:
-		add("pin", "an output needs a pin")
+	modes := word
+	if c.PWM != nil {
+		modes = func(path, value string, allowed ...string) {
+			if _, err := strconv.ParseFloat(value, 64); err != nil {
+				word(path, value, allowed...)
+			} else if _, _, err := modeOrLevel(value); err != nil {
+				add(path, "%v", err)
+			}
+		}
 	}
+	modes("on_start", c.OnStart, "off", "on", "restore", "keep")
+	modes("on_stop", c.OnStop, "off", "on", "keep")
+	modes("on_fault", c.OnFault, "off", "on", "keep")
+	checkLevels(c, add)
 	checkTimes(c, add, word)
 	for i, text := range c.Require {
 		if _, err := parseGuard(text); err != nil {
@@ -115,6 +120,33 @@ func Check(c drivers.OutputConfig) []drivers.Problem {
 		}
 	}
 	return problems
+}
+
+func checkLevels(c drivers.OutputConfig, add func(string, string, ...any)) {
+	if c.PWM == nil {
+		switch {
+		case c.Pin == nil:
+			add("pin", "an output needs a pin or a pwm")
+		case c.Range != nil:
+			add("range", "a pin is on or off; only a pwm has levels")
+		case c.Slew != 0:
+			add("slew", "a pin is on or off; only a pwm has levels")
+		}
+		return
+	}
+	s := scaleOf(c)
+	if !(s.low >= 0 && s.low < s.high && s.high <= levelMax) {
+		add("range", "want 0 to %d, min below max", levelMax)
+	}
+	if !(c.Slew >= 0 && c.Slew <= 1e6) {
+		add("slew", "want a change per second, like 20/s")
+	}
+	if c.Slew > 0 && c.Interlock != nil {
+		add("slew", "an output that takes its time to go off cannot keep an interlock; remove one of them")
+	}
+	if c.PWM.Frequency <= 0 {
+		add("pwm.frequency", "want more than 0")
+	}
 }
 
 func checkTimes(c drivers.OutputConfig, add func(string, string, ...any), word func(string, string, ...string)) {
@@ -140,8 +172,10 @@ func checkTimes(c drivers.OutputConfig, add func(string, string, ...any), word f
 
 // settingsOf turns a checked entry into rules.
 func settingsOf(c drivers.OutputConfig) Settings {
-	s := Settings{Name: c.Name, OnStart: modeOf(c.OnStart), OnStop: modeOf(c.OnStop), OnFault: modeOf(c.OnFault),
-		MinOn: c.MinOn, MinOff: c.MinOff, MaxOn: c.MaxOn, MinOnHard: c.MinOnHard, ApplyOld: c.ApplyOld, Guarded: len(c.Require) > 0}
+	s := Settings{Name: c.Name, MinOn: c.MinOn, MinOff: c.MinOff, MaxOn: c.MaxOn, MinOnHard: c.MinOnHard, ApplyOld: c.ApplyOld, Guarded: len(c.Require) > 0}
+	for word, m := range map[*string]*mode{&c.OnStart: &s.OnStart, &c.OnStop: &s.OnStop, &c.OnFault: &s.OnFault} {
+		*m, _, _ = modeOrLevel(*word) // Check has looked
+	}
 	if l := c.OnLoss; l != nil {
 		s.LossAfter, s.LossState = l.After, l.State == "on"
 	}

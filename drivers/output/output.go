@@ -16,7 +16,6 @@ package output
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -63,13 +62,14 @@ type part struct {
 	cfg     drivers.OutputConfig
 	guards  []guard
 	line    drivers.OutputLine
+	dim     *dimmer // of a PWM
 	openAt  time.Duration
 	report  drivers.OutputReport
 	told    bool
 	health  drivers.Health
 	lineErr error
 	judged  GuardState
-	saved   bool // the level last given to memory
+	saved   level // last given to memory
 	hasSave bool
 }
 
@@ -95,7 +95,7 @@ func New(outputs []drivers.OutputConfig, lines drivers.Lines, memory drivers.Mem
 		if problems := Check(c); len(problems) > 0 {
 			return nil, fmt.Errorf("output %s: %s", c.Name, problems[0])
 		}
-		p := &part{cfg: c}
+		p := newPart(c, clk)
 		for _, text := range c.Require {
 			g, err := parseGuard(text)
 			if err != nil {
@@ -107,6 +107,19 @@ func New(outputs []drivers.OutputConfig, lines drivers.Lines, memory drivers.Mem
 		o.parts, o.cfg = append(o.parts, p), append(o.cfg, settingsOf(c))
 	}
 	return o, nil
+}
+
+// newPart makes the shell's side of an output; clk may be nil where no time passes.
+func newPart(c drivers.OutputConfig, clk clock.Clock) *part {
+	p := &part{cfg: c}
+	if c.PWM != nil {
+		p.dim = &dimmer{scale: scaleOf(c)}
+		if clk != nil {
+			p.dim.clock = clk.Up
+		}
+		p.cfg.Active = "" // the dimmer turns levels round
+	}
+	return p
 }
 
 // Ready is closed once Run has requested every line for the first time.
@@ -204,7 +217,7 @@ func (r *run) begin() {
 func (r *run) open(i int) {
 	o, p, now := r.o, r.o.parts[i], r.o.clk.Up()
 	remembered, since := o.recall(p, now)
-	line, err := o.lines.Output(*p.cfg.Pin, r.initial(i, remembered))
+	line, err := o.request(p, r.initial(i, remembered))
 	if err == nil {
 		var high bool
 		if high, err = line.Read(); err == nil {
@@ -220,6 +233,22 @@ func (r *run) open(i int) {
 	}
 	p.lineErr, p.openAt = err, now+lineRetry
 	r.report(i)
+}
+
+// request takes the line of an output with its first level.
+func (o *Outputs) request(p *part, initial drivers.Level) (drivers.OutputLine, error) {
+	if p.dim == nil {
+		return o.lines.Output(*p.cfg.Pin, initial)
+	}
+	levels, ok := o.lines.(drivers.Levels)
+	if !ok {
+		return nil, fmt.Errorf("pwm: no backend here: %w", drivers.ErrUnplugged)
+	}
+	line, err := levels.PWM(*p.cfg.PWM, p.dim.initial(initial))
+	if err != nil {
+		return nil, err
+	}
+	return p.dim, p.dim.open(line)
 }
 
 func (p *part) active(high bool) bool { return high != (p.cfg.Active == "low") }
@@ -264,6 +293,8 @@ func (r *run) wait() time.Duration {
 	for _, p := range r.o.parts {
 		if p.line == nil {
 			next = sooner(next, p.openAt)
+		} else if p.dim != nil {
+			next = sooner(next, p.dim.due())
 		}
 	}
 	if next == 0 {
@@ -283,7 +314,7 @@ func (r *run) due() {
 
 func (r *run) take(m message) {
 	if m.wish != nil {
-		r.feed(Event{Kind: Wished, Part: r.o.index[m.wish.Part], On: m.wish.On, Cause: m.wish.Cause, Old: m.wish.Old, Invalid: m.wish.Invalid, Expires: r.expiry(*m.wish)})
+		r.wish(*m.wish)
 		return
 	}
 	if m.faulty != nil {
@@ -306,6 +337,22 @@ func (r *run) take(m message) {
 	}
 }
 
+// wish puts a wish through the machine; the level of one that counts is the
+// dimmer's from then on.
+func (r *run) wish(w drivers.Wish) {
+	i := r.o.index[w.Part]
+	e := Event{Kind: Wished, Part: i, On: w.On, Cause: w.Cause, Old: w.Old, Invalid: w.Invalid, Expires: r.expiry(w)}
+	d := r.o.parts[i].dim
+	if w.Level != nil {
+		e.Invalid = e.Invalid || d == nil || !d.allows(*w.Level)
+		e.On = *w.Level > 0
+		if e.On && e.rejected(r.o.cfg[i], r.o.clk.Up()) == "" {
+			d.wished = *w.Level
+		}
+	}
+	r.feed(e)
+}
+
 // expiry is when a wish ends, by the clock that never steps; 0 for never.
 func (r *run) expiry(w drivers.Wish) time.Duration {
 	if w.Expires.IsZero() {
@@ -325,17 +372,43 @@ func (r *run) feed(e Event) {
 		}
 	}
 	for i := range r.o.parts {
+		r.dim(i)
 		r.report(i)
+	}
+}
+
+// dim brings the level of a PWM on its way; it tells the machine only when that
+// fails.
+func (r *run) dim(i int) {
+	p := r.o.parts[i]
+	if p.dim == nil || p.line == nil {
+		return
+	}
+	_, p.dim.cause, _ = want(r.o.cfg, r.state, i)
+	p.dim.hurry = r.state[i].Stopping
+	if due := p.dim.due(); due == 0 || due > r.o.clk.Up() && !p.dim.hurry && p.dim.slew > 0 {
+		return
+	}
+	if e := r.outcome(Action{Part: i, On: p.dim.on}, p.dim.step()); e.Failed || e.Kind == Gone {
+		r.state, _, r.next = Decide(r.o.cfg, r.state, e, r.o.clk.Up())
 	}
 }
 
 // write sets a line and reads it back.
 func (r *run) write(a Action) Event {
-	p, e := r.o.parts[a.Part], Event{Kind: Observed, Part: a.Part}
+	p := r.o.parts[a.Part]
 	if p.line == nil {
 		return Event{Kind: Gone, Part: a.Part}
 	}
-	err := p.line.Write(a.On != (p.cfg.Active == "low"))
+	if p.dim != nil {
+		p.dim.cause, p.dim.hurry = a.Cause, r.state[a.Part].Stopping
+	}
+	return r.outcome(a, p.line.Write(a.On != (p.cfg.Active == "low")))
+}
+
+// outcome reads a line back after a write.
+func (r *run) outcome(a Action, err error) Event {
+	p, e := r.o.parts[a.Part], Event{Kind: Observed, Part: a.Part}
 	var high bool
 	if err == nil {
 		high, err = p.line.Read()
@@ -347,7 +420,7 @@ func (r *run) write(a Action) Event {
 		p.line, p.openAt = nil, r.o.clk.Up()+lineRetry
 		e = Event{Kind: Gone, Part: a.Part}
 	case err == nil && e.On != a.On:
-		p.lineErr = fmt.Errorf("pin %s does not follow: wrote on=%v, read on=%v", p.cfg.Pin, a.On, e.On)
+		p.lineErr = fmt.Errorf("%s does not follow: wrote on=%v, read on=%v", p.place(), a.On, e.On)
 	}
 	outcome := "ok"
 	if p.lineErr != nil {
@@ -366,13 +439,16 @@ func (r *run) report(i int) {
 	}
 	now, wall := o.clk.Up(), o.clk.Now()
 	h := healthOf(p, s)
-	h.Since, h.Simulated = wall, o.lines.Simulated(*p.cfg.Pin)
+	h.Since, h.Simulated = wall, o.lines.Simulated(p.pin())
 	if h.State != p.health.State || h.Cause != p.health.Cause {
 		p.health = h
 		sampler.Report(o.reg, o.log, p.cfg.Name, h)
 		o.sink.Health(p.cfg.Name, h)
 	}
 	next := drivers.OutputReport{Known: s.Ready && !s.Unread, On: s.On, Since: wall.Add(s.Since - now).Truncate(time.Millisecond), Cause: s.Cause}
+	if p.dim != nil {
+		next.Level = p.dim.told(p.report.Level)
+	}
 	if p.told && next.On == p.report.On && next.Since.Sub(p.report.Since).Abs() < time.Second {
 		next.Since = p.report.Since // the same moment, computed again
 	}
@@ -392,6 +468,9 @@ func (r *run) report(i int) {
 
 // same compares two reports; times that moved with a clock step are the same.
 func same(r, o drivers.OutputReport) bool {
+	if (r.Level == nil) != (o.Level == nil) || r.Level != nil && *r.Level != *o.Level {
+		return false
+	}
 	if r.Known != o.Known || r.On != o.On || r.Cause != o.Cause || (r.Refused == nil) != (o.Refused == nil) {
 		return false
 	}
@@ -425,107 +504,5 @@ func (r *run) end() {
 			r.o.log.Warn("output line not given back", "part", p.cfg.Name, "err", err)
 		}
 		p.line = nil
-	}
-}
-
-// Safe brings outputs to their on_stop level without the daemon, as
-// `tidehold outputs --safe` does after a crash. Outputs with `keep` are left
-// alone. The first error is returned, after all were tried.
-func Safe(outputs []drivers.OutputConfig, lines drivers.Lines) error {
-	var first error
-	for _, c := range outputs {
-		m := modeOf(c.OnStop)
-		if m == modeKeep || c.Pin == nil {
-			continue
-		}
-		level := drivers.Low
-		if (m == modeOn) != (c.Active == "low") {
-			level = drivers.High
-		}
-		line, err := lines.Output(*c.Pin, level)
-		if err == nil {
-			err = line.Close()
-		}
-		if err != nil && first == nil {
-			first = fmt.Errorf("output %s: %w", c.Name, err)
-		}
-	}
-	return first
-}
-
-// kept is what memory has of an output.
-type kept struct {
-	On bool      `json:"on"`
-	At time.Time `json:"at"`
-}
-
-// remembers reports whether the state of an output matters after a restart.
-func (p *part) remembers() bool {
-	return modeOf(p.cfg.OnStart) == modeRestore || p.cfg.MinOff > 0 || p.cfg.MinOn > 0
-}
-
-// recall gives the remembered level and when it began; off and now when there
-// is none.
-func (o *Outputs) recall(p *part, now time.Duration) (bool, time.Duration) {
-	if o.memory == nil || !p.remembers() {
-		return false, now
-	}
-	state, found, err := o.memory.Load(p.cfg.Name)
-	var k kept
-	if err == nil && found {
-		err = json.Unmarshal(state, &k)
-	}
-	if err != nil {
-		o.log.Warn("output state not restored", "part", p.cfg.Name, "err", err)
-		return false, now
-	}
-	age := o.clk.Now().Sub(k.At)
-	if !found || age < 0 {
-		return k.On, now
-	}
-	return k.On, now - age
-}
-
-// remember hands a changed level to the saver: the loop never waits for a disk.
-func (o *Outputs) remember(p *part, s Part) {
-	if o.memory == nil || !p.remembers() || !s.Ready || s.Stopping || p.hasSave && p.saved == s.On {
-		return
-	}
-	state, err := json.Marshal(kept{On: s.On, At: p.report.Since})
-	if err != nil {
-		o.log.Warn("output state not saved", "part", p.cfg.Name, "err", err)
-		return
-	}
-	p.hasSave, p.saved = true, s.On
-	o.saveMu.Lock()
-	o.saves[p.cfg.Name] = state // the latest wins: at most one entry per output
-	o.saveMu.Unlock()
-	select {
-	case o.saveWake <- struct{}{}:
-	default:
-	}
-}
-
-func (o *Outputs) saveLoop(ctx context.Context) {
-	for {
-		select {
-		case <-o.saveWake:
-			o.flush()
-		case <-ctx.Done():
-			o.flush()
-			return
-		}
-	}
-}
-
-func (o *Outputs) flush() {
-	o.saveMu.Lock()
-	pending := o.saves
-	o.saves = map[string][]byte{}
-	o.saveMu.Unlock()
-	for name, state := range pending {
-		if err := o.memory.Save(name, state); err != nil {
-			o.log.Warn("output state not saved", "part", name, "err", err)
-		}
 	}
 }

@@ -62,6 +62,7 @@ type Bus struct {
 	mu        sync.Mutex
 	slots     map[uint16]*slot
 	lines     map[string]*Line
+	levels    map[int]*level
 	unplugged bool
 	count     int
 	epoch     uint64
@@ -71,7 +72,7 @@ type Bus struct {
 
 // NewBus makes an empty bus.
 func NewBus(name string, seed uint64) *Bus {
-	return &Bus{name: name, seed: seed, turn: make(chan struct{}, 1), slots: map[uint16]*slot{}, lines: map[string]*Line{}}
+	return &Bus{name: name, seed: seed, turn: make(chan struct{}, 1), slots: map[uint16]*slot{}, lines: map[string]*Line{}, levels: map[int]*level{}}
 }
 
 var _ drivers.Bus = (*Bus)(nil)

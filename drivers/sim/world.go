@@ -197,15 +197,15 @@ func (w *World) AddInput(c drivers.InputConfig) error {
 
 // AddOutput names the line of an output.
 func (w *World) AddOutput(c drivers.OutputConfig) error {
-	if c.Pin == nil {
-		return fmt.Errorf("simulate output %s: it has no pin", c.Name)
-	}
-	b, err := w.find(c.Pin.Chip)
+	b, err := w.find(c.Chip())
 	if err != nil {
 		return fmt.Errorf("simulate output %s: %w", c.Name, err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if c.PWM != nil {
+		return w.name(c.Name, levelPart{b.level(c.PWM.Channel)})
+	}
 	return w.name(c.Name, &outputPart{line: b.Line(c.Pin.Line), low: c.Active == "low"})
 }
 

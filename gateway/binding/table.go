@@ -59,6 +59,8 @@ type Part struct {
 	Poll time.Duration
 	// Simulated marks everything the part tells (drivers.md section 8).
 	Simulated bool
+	// Levels marks an output with levels, not only on and off.
+	Levels bool
 	// HealthTopic is where changes of health are told; empty is nowhere.
 	HealthTopic string
 }
@@ -249,6 +251,9 @@ func (t *Table) Output(now time.Duration, part string, r drivers.OutputReport) {
 	due := now + batchWindow
 	if r.Known {
 		b.set("on", r.On, due)
+		if r.Level != nil {
+			b.set("level", *r.Level, due)
+		}
 		b.set("since", r.Since.Unix(), due)
 		b.set("cause", r.Cause, due)
 	}

@@ -69,17 +69,18 @@ func (t *Table) wishes(key iot.ShadowKey, desired map[string]json.RawMessage, me
 		if b.Kind != Output {
 			continue
 		}
-		section, path := desired, []string{"on"}
+		section, path := desired, []string{}
 		if b.Key != "." {
-			section, path = nil, []string{b.Key, "on"}
+			section, path = nil, []string{b.Key}
 			if json.Unmarshal(desired[b.Key], &section) != nil {
 				continue
 			}
 		}
-		value, there := section["on"]
-		if !there || string(value) == "null" {
+		field, value := b.wished(section)
+		if value == nil {
 			continue
 		}
+		path = append(path, field)
 		stamp, expires := stampOf(metadata, path), section["expires"]
 		if until := stampOf(metadata, append(path[:len(path)-1:len(path)-1], "expires")); until < stamp {
 			expires = nil // it belongs to an earlier wish
@@ -89,12 +90,23 @@ func (t *Table) wishes(key iot.ShadowKey, desired map[string]json.RawMessage, me
 		if !b.fresh(slices.Concat(value, expires), stamp) {
 			continue
 		}
-		w := parseWish(b.Name, value, "desired")
+		w := parseWish(b.Name, field, value, "desired")
 		expire(&w, expires)
 		w.Old = old && stamp == 0 || stamp > 0 && time.Unix(stamp, 0).Before(t.start.Truncate(time.Second))
 		wishes = append(wishes, w)
 	}
 	return wishes
+}
+
+// wished finds the member of a section that is a wish: `level` of an output with
+// levels, else `on`.
+func (b *binding) wished(section map[string]json.RawMessage) (field string, value json.RawMessage) {
+	for _, field := range []string{"level", "on"} {
+		if value := section[field]; value != nil && string(value) != "null" && (field == "on" || b.Levels) {
+			return field, value
+		}
+	}
+	return "on", nil
 }
 
 // fresh reports whether a wish was not taken before, and remembers it. A value
@@ -125,8 +137,14 @@ func stampOf(metadata json.RawMessage, path []string) int64 {
 	return leaf.Timestamp
 }
 
-func parseWish(part string, value json.RawMessage, cause string) drivers.Wish {
+func parseWish(part, field string, value json.RawMessage, cause string) drivers.Wish {
 	w := drivers.Wish{Part: part, Cause: cause}
+	if field == "level" {
+		var level float64
+		w.Invalid = json.Unmarshal(value, &level) != nil || string(value) == "null"
+		w.Level, w.On = &level, level > 0
+		return w
+	}
 	if json.Unmarshal(value, &w.On) != nil || string(value) == "null" {
 		w.On, w.Invalid = false, true
 	}
@@ -147,22 +165,21 @@ func expire(w *drivers.Wish, expires json.RawMessage) {
 	w.Expires = time.UnixMilli(int64(seconds * 1000))
 }
 
-// Command reads a command for an output, `{"on":true}`, with `expires` if it ends, on cmd/THING/OUTPUT.
+// Command reads a command for an output, `{"on":true}` or `{"level":40}`, with
+// `expires` if it ends, on cmd/THING/OUTPUT.
 // False: no such output.
 func (t *Table) Command(thing iot.ThingName, output string, payload []byte) (drivers.Wish, bool) {
 	b := t.parts[output]
 	if b == nil || b.Kind != Output || b.Thing != thing {
 		return drivers.Wish{}, false
 	}
-	var command struct {
-		On      json.RawMessage `json:"on"`
-		Expires json.RawMessage `json:"expires"`
-	}
-	if json.Unmarshal(payload, &command) != nil || command.On == nil {
+	var command map[string]json.RawMessage
+	if json.Unmarshal(payload, &command) != nil {
 		return drivers.Wish{Part: output, Cause: "command", Invalid: true}, true
 	}
-	w := parseWish(output, command.On, "command")
-	expire(&w, command.Expires)
+	field, value := b.wished(command)
+	w := parseWish(output, field, value, "command")
+	expire(&w, command["expires"])
 	return w, true
 }
 
@@ -180,6 +197,12 @@ func (t *Table) Drive(output, command, who string, payload []byte) (drivers.Wish
 		w.On = command == "on"
 		return w, nil
 	case "", "set":
+		if value, wants := b.levelOf(payload); wants {
+			if w = parseWish(output, "level", value, who); w.Invalid {
+				return w, iot.Errorf(iot.InvalidRequest, "output %q: level %.80q is no number", output, value)
+			}
+			return w, nil
+		}
 		on, ok := level(payload)
 		if !ok {
 			return w, iot.Errorf(iot.InvalidRequest, `output %q: want true, false, "on", "off" or {"on":true}, not %.80q`, output, payload)
@@ -188,6 +211,16 @@ func (t *Table) Drive(output, command, who string, payload []byte) (drivers.Wish
 		return w, nil
 	}
 	return w, iot.Errorf(iot.InvalidRequest, "output %q: command %q: want on, off or set", output, command)
+}
+
+// levelOf finds `level` in an object for an output with levels.
+func (b *binding) levelOf(payload []byte) (json.RawMessage, bool) {
+	var object map[string]json.RawMessage
+	if !b.Levels || json.Unmarshal(payload, &object) != nil {
+		return nil, false
+	}
+	value := object["level"]
+	return value, value != nil
 }
 
 // level reads a level from JSON or from a bare word.

@@ -305,9 +305,14 @@ func (l *loader) output(m *tree.Map) {
 	defer m.Done()
 	out := drivers.OutputConfig{Name: name(m), Pin: pin(m, "pin"), PWM: pwm(m)}
 	out.Active = m.Word("active", "high", "high", "low")
-	out.OnStart = m.Word("on_start", "off", "off", "on", "keep", "restore")
-	out.OnStop = m.Word("on_stop", "off", "off", "on", "keep")
-	out.OnFault = m.Word("on_fault", "off", "off", "on", "keep")
+	out.OnStart = level(m, "on_start", out.PWM != nil, "off", "on", "keep", "restore")
+	out.OnStop = level(m, "on_stop", out.PWM != nil, "off", "on", "keep")
+	out.OnFault = level(m, "on_fault", out.PWM != nil, "off", "on", "keep")
+	if bounds, ok := m.Optional("range"); ok {
+		out.Range = &drivers.Range{Min: number(bounds, "min"), Max: number(bounds, "max")}
+		bounds.Done()
+	}
+	out.Slew = tree.Get(m, "slew", "change per second, like 20/s", "0", value.ParsePerSecond)
 	if sub, ok := m.Optional("on_loss"); ok {
 		out.OnLoss = &drivers.LossConfig{After: sub.Duration("after", tree.Required), State: sub.Word("state", "off", "off", "on")}
 		sub.Done()
@@ -330,6 +335,14 @@ func (l *loader) output(m *tree.Map) {
 	}
 	l.sites.outputs = append(l.sites.outputs, site{m, out.Name})
 	l.cfg.Outputs = append(l.cfg.Outputs, out)
+}
+
+// level reads a word, or of a PWM also a level.
+func level(m *tree.Map, key string, levels bool, words ...string) string {
+	if !levels {
+		return m.Word(key, words[0], words...)
+	}
+	return tree.Get(m, key, "level or "+strings.Join(words, ", "), words[0], value.LevelOr(words))
 }
 
 func pwm(m *tree.Map) *drivers.PWMConfig {
