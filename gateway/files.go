@@ -79,7 +79,9 @@ func (g *Gateway) openIn(ctx context.Context, dir string) (*files, error) {
 		return nil, err
 	}
 	var opened messages.Opened
-	if f.messages, opened, err = messages.Open(ctx, g.options(dir, "messages.db", session.MessagesSchema())); err != nil {
+	o := g.options(dir, "messages.db", session.MessagesSchema())
+	o.CheckpointPages = g.messagesConfig().CheckpointPages()
+	if f.messages, opened, err = messages.Open(ctx, o); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	if f.salvaged = opened.SetAside != ""; f.salvaged {

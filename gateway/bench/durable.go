@@ -117,7 +117,9 @@ func (d *durable) build(ctx context.Context, cfg Durable) error {
 
 // openMessages opens the message log as the gateway does, with its checkpoints.
 func (d *durable) openMessages(ctx context.Context, cfg Durable) (*store.DB, error) {
-	db, _, err := messages.Open(ctx, d.options(cfg, "messages.db"))
+	o := d.options(cfg, "messages.db")
+	o.CheckpointPages = messages.Config{}.CheckpointPages()
+	db, _, err := messages.Open(ctx, o)
 	return d.keep(db, err)
 }
 

@@ -555,6 +555,14 @@ func TestForget_FreesWhatOnlyTheOldCursorHeld(t *testing.T) {
 	}
 }
 
+func TestConfig_TheWriteAheadLogIsASmallPartOfTheBound(t *testing.T) {
+	for limit, want := range map[int64]int{0: 1000, 1 << 20: 200, 32 << 20: 512, 64 << 20: 1000, 1 << 40: 1000} {
+		if got := (Config{MaxBytes: limit}).CheckpointPages(); got != want {
+			t.Errorf("%d bytes: %d pages, want %d", limit, got, want)
+		}
+	}
+}
+
 func TestBound_OldestOfTheLeastClassGoWithALossRecord(t *testing.T) {
 	f := start(t, Config{MaxBytes: 4 << 20}, cloud)
 	payload := make([]byte, 900)
