@@ -27,7 +27,10 @@ const (
 // noProperties is an empty property block.
 var noProperties = []byte{0}
 
-// serve is the life of one connection: CONNECT, then run.
+// serve begins the life of one connection with its CONNECT. The rest of it, run,
+// has a goroutine of its own: the stack that a handshake and a CONNECT need is
+// twice what waiting for packets does, and a stack shrinks only when the
+// collector finds it nearly empty.
 func (b *Broker) serve(l *listener, a wire.Accepted) {
 	c := b.newClient(l, a.Conn, a.TLS)
 	_ = a.Conn.SetReadDeadline(time.Now().Add(b.cfg.Limits.ConnectTimeout))
@@ -50,7 +53,7 @@ func (b *Broker) serve(l *listener, a wire.Accepted) {
 	}
 	a.Guest.Leave()
 	b.welcome(c, &pk)
-	c.run()
+	b.serving.Go(c.run)
 }
 
 func (b *Broker) newClient(l *listener, nc net.Conn, state *tls.ConnectionState) *client {

@@ -498,3 +498,20 @@ func certificate(t *testing.T) tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
+
+// A connection that only waits costs a small stack: the one that its CONNECT
+// needed is not kept (bar: 20 KiB of memory for each idle connection).
+func TestConnect_AnIdleConnectionWaitsOnASmallStack(t *testing.T) {
+	const clients, each = 500, 6 << 10
+	w := serve(t, nil, nil)
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range clients {
+		w.client(4, name(i))
+	}
+	runtime.ReadMemStats(&after)
+	if used := (int64(after.StackInuse) - int64(before.StackInuse)) / clients; used > each {
+		t.Errorf("%d bytes of stack for each connection, want at most %d", used, each)
+	}
+}
