@@ -72,11 +72,10 @@ func (l *Log) holdBack(e *tail.Entry, now time.Time) {
 // tailDue is how long the tail may stay in memory.
 func (l *Log) tailDue(now time.Time, never time.Duration) time.Duration {
 	wait := never
-	if n, plain, urgent := l.tail.Plain(); n > 0 {
-		wait = l.lastCommit.Add(l.cfg.Gap).Sub(now)
-		if urgent || plain.Records >= fillRecords || plain.Bytes >= fillBytes {
-			return 0
-		}
+	if n, plain, urgent := l.tail.Plain(); urgent {
+		return 0
+	} else if n > 0 {
+		wait = l.cfg.Pace.Due(plain, l.lastCommit, l.lastAppend).Sub(now)
 	}
 	if all := l.tail.Load(); all.Records >= elideRecords || all.Bytes >= l.cfg.ElideBytes {
 		return 0

@@ -64,8 +64,6 @@ const (
 	progressEvery = 5 * time.Second  // least time between two writes of progress
 	progressAcks  = 1000             // acknowledgements that do not wait for it
 	retryEvery    = 10 * time.Second // after a failed commit
-	fillRecords   = 500              // waiting records that do not wait for the gap
-	fillBytes     = 256 << 10        // their bytes
 	elideRecords  = 4096             // held in memory for an acknowledgement
 	ringBytesMax  = 1 << 20          // of committed blocks kept in memory
 	reclaimEvery  = time.Hour
@@ -85,9 +83,8 @@ var (
 type Config struct {
 	// MaxBytes bounds the file and its write-ahead log, 256 MiB.
 	MaxBytes int64
-	// Gap is the least time between two commits, except for urgent messages
-	// and when much waits: 0 commits at once.
-	Gap time.Duration
+	// Pace is the time between commits, except for urgent messages.
+	Pace tail.Pace
 	// TailRecords and TailBytes bound what waits for its commit: 16384
 	// records, 8 MiB.
 	TailRecords, TailBytes int
@@ -158,6 +155,7 @@ type Log struct {
 	writing      *write // the write under way
 	failed       error  // why the last write failed
 	lastCommit   time.Time
+	lastAppend   time.Time
 	lastProgress time.Time
 	retryAt      time.Time
 	used         int64
@@ -208,11 +206,11 @@ func New(cfg Config, db *store.DB, src *ids.Source, m *metrics.Registry, log *sl
 // Started says how the log began.
 func (l *Log) Started() Start { return l.start }
 
-// SetGap changes the least time between two commits.
-func (l *Log) SetGap(d time.Duration) {
+// SetPace changes the time between commits: see tail.Pace.
+func (l *Log) SetPace(least, most time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cfg.Gap = d
+	l.cfg.Pace = tail.Pace{Least: least, Most: most}
 }
 
 // SetElideBytes changes the bound of what is held in memory for an
@@ -265,7 +263,8 @@ func (l *Log) stage(b Batch, done func(error)) error {
 	if len(b.LossSent) > 0 || b.StartSent {
 		e.Note = b
 	}
-	l.holdBack(e, time.Now())
+	l.lastAppend = time.Now()
+	l.holdBack(e, l.lastAppend)
 	l.tail.Push(e, func(name string) bool { return l.cursors[name].required })
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/ids"
 	"github.com/tidehold/tidehold/gateway/messages/audit"
+	"github.com/tidehold/tidehold/gateway/messages/tail"
 	"github.com/tidehold/tidehold/gateway/metrics"
 	"github.com/tidehold/tidehold/gateway/store"
 )
@@ -253,7 +254,7 @@ func TestStop_LeavesNoNumberOpenAndNothingWaiting(t *testing.T) {
 
 func TestGap_CommitsAtOnceAfterQuietAndThenNotBeforeTheGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := start(t, Config{Gap: 100 * time.Millisecond}, cloud)
+		f := start(t, Config{Pace: tail.Pace{Least: 100 * time.Millisecond}}, cloud)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- f.l.Run(ctx) }()

@@ -24,7 +24,6 @@ var open = map[string]string{
 	"T-20": "no simulation of a fleet yet",
 	"T-23": "hold by configuration is not built; MQTT 3.1.1 has no word for a denied topic but the end of the connection, which is T-22",
 	"T-27": "power cuts of the profile saver are not counted yet",
-	"T-38": "the bench of wear needs a loop device and root",
 	"T-39": "72 hours",
 	"T-40": "over T-39",
 }

@@ -66,6 +66,7 @@ const (
 
 const (
 	balancedGap = 100 * time.Millisecond
+	streamGap   = time.Second // of a stream: below a kilobyte of flash each at 100 per second
 	saverGap    = 10 * time.Second
 	clockEvery  = 5 * time.Second        // looks at the clock's trust
 	stepOver    = 500 * time.Millisecond // a change of offset that is a step
@@ -224,11 +225,11 @@ func (s *Spool) prepare() error {
 	switch s.cfg.Profile {
 	case "", Balanced:
 		s.cfg.Profile = Balanced
-		s.log.SetGap(balancedGap)
+		s.log.SetPace(balancedGap, streamGap)
 	case Strict:
-		s.log.SetGap(0)
+		s.log.SetPace(0, 0)
 	case Saver:
-		s.log.SetGap(saverGap)
+		s.log.SetPace(saverGap, 0)
 		s.log.SetElideBytes(saverBytes)
 	default:
 		return fmt.Errorf("profile %q: want strict, balanced or saver", s.cfg.Profile)
@@ -281,11 +282,11 @@ func (s *Spool) draining(d int) {
 	if s.cfg.Profile != Balanced {
 		return
 	}
-	gap := balancedGap
+	least, most := balancedGap, streamGap
 	if s.drains >= s.enabled() {
-		gap = 0
+		least, most = 0, 0
 	}
-	s.log.SetGap(gap)
+	s.log.SetPace(least, most)
 }
 
 func (s *Spool) enabled() (n int) {

@@ -383,7 +383,7 @@ func TestWants_FollowsRoutesAndNeverTakesReservedTopics(t *testing.T) {
 }
 
 func TestAppend_SaysDoneAfterTheCommitAndInOrder(t *testing.T) {
-	for profile, want := range map[string]string{Strict: "0 0 0", Balanced: "0 100 100", Saver: "0 0 0"} {
+	for profile, want := range map[string]string{Strict: "0 0 0", Balanced: "0 150 150", Saver: "0 0 0"} {
 		t.Run(profile, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				h := enter(t, Config{Profile: profile, Uplinks: oneUplink})
