@@ -41,3 +41,33 @@ func TestConsole_ShowsWhoIsOnlineAndWhoChangedWhat(t *testing.T) {
 		}
 	}
 }
+
+// TestFL_011_AnExpiredWishIsSeenEverywhere asks an output for something that is
+// over already. It is not done; that it expired is told over MQTT, on the
+// command line and on the console, and the wish itself stays.
+func TestFL_011_AnExpiredWishIsSeenEverywhere(t *testing.T) {
+	gwtest.Need(t, "node")
+	s := newSecureSite(t, fan)
+	defer s.stop()
+	s.do("thing", "create", "fan-1", "--out", filepath.Join(s.dir, "fan"))
+	device := gwtest.Connect(t, s.at(), "fan-1", gwtest.ClientOptions{})
+	device.Subscribe("$aws/things/fan-1/shadow/update/accepted")
+	s.do("shadow", "set", "fan-1", `{"desired":{"on":true,"expires":1000000000}}`)
+	told := device.Await("that the wish expired", func(m gwtest.Message) bool { return strings.Contains(string(m.Payload), `"why":"expired"`) })
+	if strings.Contains(string(told.Payload), `"on":true`) {
+		t.Errorf("an expired wish was done: %s", told.Payload)
+	}
+	shown := strings.Join(strings.Fields(s.do("shadow", "get", "fan-1")), "")
+	for _, want := range []string{`"desired":{"expires":1000000000,"on":true}`, `"why":"expired"`, `"reported":{"`} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("shadow get lacks %s: %s", want, shown)
+		}
+	}
+	key := ask[struct{ AccessKeyID, SecretAccessKey string }](t, "access-key", "create", "--socket", s.socket)
+	page, err := exec.Command("node", "testdata/console.mjs", "../../../gateway/console/console.js", fmt.Sprintf("http://127.0.0.1:%d", s.control), key.AccessKeyID, key.SecretAccessKey).CombinedOutput()
+	for _, want := range []string{`"expires":1000000000`, `"why":"expired"`} {
+		if err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("console: %v, lacks %s\n%s", err, want, page)
+		}
+	}
+}

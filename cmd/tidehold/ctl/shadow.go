@@ -27,9 +27,13 @@ func (o *options) shadow() *cobra.Command {
 		return "/tidehold/v1/shadows/" + url.PathEscape(thing) + "/" + what + "?name=" + url.QueryEscape(name)
 	}
 	cmd := group("shadow", "Shadow documents of things",
-		verb("get THING", "Show a shadow", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
+		verb("get THING", "Show a shadow; with -o wide also how it does with each upstream", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
+			if o.output == "wide" {
+				return o.getWide(cmd, path(args[0]), args[0], name)
+			}
 			return o.run(cmd, "GET", path(args[0]), nil, nil)
 		}),
+		o.shadowStatus(),
 		verb("set THING JSON", "Update a shadow: a request document, its `state` alone, or - for standard input", cobra.ExactArgs(2), func(cmd *cobra.Command, args []string) error {
 			body, err := requestDocument(cmd.InOrStdin(), args[1])
 			if err != nil {

@@ -51,19 +51,6 @@ func (o *options) list(noun, short, path string, draw table) *cobra.Command {
 	}))
 }
 
-// sync shows how shadows do with their upstreams, and what was in conflict.
-func (o *options) sync() *cobra.Command {
-	cmd := o.list("sync", "Shadows synchronised with an uplink", "/tidehold/v1/sync", nil)
-	cmd.AddCommand(verb("conflicts [THING]", "The newest conflicts: who, when, both values, which won", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
-		path := "/tidehold/v1/sync/conflicts"
-		if len(args) > 0 {
-			path += "?thing=" + url.QueryEscape(args[0])
-		}
-		return o.run(cmd, "GET", path, nil, nil)
-	}))
-	return cmd
-}
-
 func (o *options) status() *cobra.Command {
 	return verb("status", "How the gateway does; exit code 6 when it failed", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
 		body, err := newClient(findSocket(o.socket)).ask(cmd.Context(), "GET", "/tidehold/v1/status", nil)
