@@ -15,6 +15,17 @@ type Driver interface {
 	Open(ctx context.Context, h *Handle, opt Options) (Device, error)
 }
 
+// Recognizer is a Driver that can look whether its chip is there without writing
+// a setting: what somebody scans may be another chip, and in use.
+type Recognizer interface {
+	Driver
+	// Recognize reads the identity at h; an error when it is not this chip's, or
+	// cannot be read.
+	Recognize(ctx context.Context, h *Handle) error
+	// Distinct reports that the chip has an identity at all.
+	Distinct() bool
+}
+
 // Device is one chip that a Driver opened. Its methods are called by one
 // goroutine at a time.
 type Device interface {

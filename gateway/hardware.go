@@ -184,6 +184,18 @@ func (s shadowWriter) Update(ctx context.Context, key iot.ShadowKey, payload []b
 	return err
 }
 
+// Wires are the buses and lines of the configuration, without running the
+// gateway: what people look at by hand (drivers.md section 9). It touches no
+// hardware; the simulated world in it is its own.
+func (g *Gateway) Wires() (drivers.Buses, error) {
+	world := sim.NewWorld()
+	buses, err := g.buses(world)
+	if err != nil {
+		return nil, err
+	}
+	return buses, g.simulate(world)
+}
+
 // SafeOutputs puts every output of the configuration to its on_stop level
 // without running the gateway: what `ExecStopPost` calls after a crash
 // (drivers.md section 6). Simulated lines have no outside and are left out.

@@ -98,6 +98,7 @@ var arrows = map[string][]string{
 	"drivers/sim":                {"drivers", "drivers/sim/chip"},
 	"drivers/sim/chip":           {"drivers"},
 	"drivers/sheet":              {"drivers"},
+	"drivers/survey":             {"drivers"},
 	"drivers/filter":             {},
 	"drivers/sampler":            {"drivers", "drivers/filter", "gateway/clock", "gateway/metrics"},
 	"shadowsync/selection":       {"gateway/iot", "shadowsync"},

@@ -163,6 +163,7 @@ func TestBoard_ARM64(t *testing.T) {
 	}{
 		{"a value set outside is in telemetry, in reported and upstream", showValue},
 		{"a chip that does not answer is a fault, and well again after its repair", showNACK},
+		{"people see what is wired, beside the running gateway", showHands},
 		{"an adapter that is unplugged and plugged again needs no restart", showReplug},
 		{"a wish moves the line, and SIGTERM puts it off within a second", showOutput},
 		{"a line whose state does not change shows no transition", showStill},
@@ -219,6 +220,27 @@ func showNACK(e *emulated, _ *gwtest.Client) {
 	}
 	e.fault(sim.NoFault)
 	e.within(5*time.Second, "ok again", func() bool { return e.reported("cellar", "ok") == true })
+}
+
+// showHands runs the verbs of `hw` on the board.
+func showHands(e *emulated, _ *gwtest.Client) {
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"scan"}, 0, "0x76"},
+		{[]string{"identify"}, 0, "- {name: bme280-76, driver: bme280, bus: usb, address: 0x76}"},
+		{[]string{"read", "cellar"}, 0, "31.25"},
+		{[]string{"watch", "door"}, 1, "in use by somebody else"},
+		{[]string{"set", "pump", "on", "--for", "1s"}, 0, "pump is on"},
+		{[]string{"doctor"}, 0, "i2c-tiny-usb"},
+	} {
+		out, code := e.ctl(append([]string{"hw", "--config", boardFile}, c.args...)...)
+		if code != c.code || !strings.Contains(out, c.want) {
+			e.t.Errorf("hw %v: exit %d, want %d with %q in\n%s", c.args, code, c.code, c.want, out)
+		}
+	}
 }
 
 func (e *emulated) fault(kind sim.FaultKind) {

@@ -45,7 +45,7 @@ func command() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return ctl.UsageError{Err: err} })
 	ctl.Add(root)
-	root.AddCommand(runCommand(), demoCommand(), checkCommand(), versionCommand(), outputsCommand(), benchCommand())
+	root.AddCommand(runCommand(), demoCommand(), checkCommand(), versionCommand(), outputsCommand(), hwCommand(), benchCommand())
 	usageErrors(root)
 	return root
 }

@@ -41,7 +41,7 @@ type Driver struct{ dry bool }
 // BMP280 is the driver of the BMP280: a BME280 without humidity.
 func BMP280() Driver { return Driver{dry: true} }
 
-var _ drivers.Driver = Driver{}
+var _ drivers.Recognizer = Driver{}
 
 // Describe tells channels, addresses and options.
 func (d Driver) Describe() drivers.Info {
@@ -106,6 +106,14 @@ func (k Driver) Open(ctx context.Context, h *drivers.Handle, opt drivers.Options
 	}
 	return d, nil
 }
+
+// Recognize reads the identity register.
+func (Driver) Recognize(ctx context.Context, h *drivers.Handle) error {
+	return (&device{handle: h}).Identify(ctx)
+}
+
+// Distinct is true: no other chip answers 0x60 there.
+func (Driver) Distinct() bool { return true }
 
 type device struct {
 	name    string

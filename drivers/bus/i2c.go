@@ -265,6 +265,15 @@ func (b *i2cBus) wanted() string {
 	return "path " + m.Path
 }
 
+// Adapters are the I2C adapters of this host as buses, named like i2c-1: for
+// people who have no configuration yet.
+func Adapters() (all []drivers.BusConfig) {
+	for _, a := range adapters("/sys") {
+		all = append(all, drivers.BusConfig{Name: fmt.Sprintf("i2c-%d", a.number), Type: "i2c", Match: drivers.Match{Number: &a.number}})
+	}
+	return all
+}
+
 // adapters lists the I2C adapters by number.
 func adapters(sys string) []adapter {
 	links, err := filepath.Glob(filepath.Join(sys, "bus/i2c/devices/i2c-*"))

@@ -49,7 +49,7 @@ type Sheet struct {
 	Rest func(c *Chip) error
 }
 
-var _ drivers.Driver = Sheet{}
+var _ drivers.Recognizer = Sheet{}
 
 // Off is the value of a channel that the options switched off.
 const Off = -math.MaxFloat64
@@ -68,6 +68,14 @@ func (s Sheet) Open(ctx context.Context, h *drivers.Handle, opt drivers.Options)
 	}
 	return d, nil
 }
+
+// Recognize asks the chip who it is and writes no settings.
+func (s Sheet) Recognize(ctx context.Context, h *drivers.Handle) error {
+	return (&device{Sheet: s, chip: &Chip{handle: h}}).Identify(ctx)
+}
+
+// Distinct reports that the chip has an identity.
+func (s Sheet) Distinct() bool { return s.Identify != nil }
 
 // device is a chip that was opened.
 type device struct {
