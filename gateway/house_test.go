@@ -35,7 +35,7 @@ var doors = map[string][]string{
 	"periph.io/x/devices/v3":              {"drivers/"},
 	"github.com/prometheus/client_golang": {"gateway/metrics"},
 	"go.yaml.in/yaml/v3":                  {"gateway/config", "gateway/config/", "cmd/tidehold/ctl"},
-	"github.com/spf13/cobra":              {"cmd/tidehold", "cmd/tidehold/ctl", "cmd/tidehold/local"},
+	"github.com/spf13/cobra":              {"cmd/tidehold", "cmd/tidehold/ctl", "cmd/tidehold/hw", "cmd/tidehold/local"},
 	"github.com/gorilla/websocket":        {"gateway/broker", "gateway/broker/", "gateway/uplink"},
 	"github.com/dlclark/regexp2":          {"gateway/iotsql", "gateway/iotsql/"},
 	"golang.org/x/crypto":                 {"gateway/access"},

@@ -40,7 +40,8 @@ type Found struct {
 }
 
 // Scan reads one byte from each address, which is harmless on any chip, unlike
-// a quick write. Silence is not listed; an error that is not about an address
+// a quick write. Silence is not listed, although a few chips answer a read only
+// after a command: Identify finds these. An error that is not about an address
 // ends the scan.
 func Scan(ctx context.Context, b drivers.Bus) ([]Found, error) {
 	ctx = drivers.WithPriority(ctx, drivers.ByHand)
@@ -48,7 +49,7 @@ func Scan(ctx context.Context, b drivers.Bus) ([]Found, error) {
 	for addr := uint16(first); addr <= last; addr++ {
 		var one [1]byte
 		err := b.Tx(ctx, addr, nil, one[:])
-		f := Found{Bus: b.Name(), Address: fmt.Sprintf("0x%02x", addr), addr: addr}
+		f := at(b, addr)
 		switch {
 		case err == nil:
 			all = append(all, f)
@@ -74,19 +75,33 @@ type Table interface {
 
 // Identify asks, at each address found, every driver whose chips can be there.
 // A chip that one of them recognises is Chip; else all without identity are
-// candidates.
+// candidates. Drivers are asked at silent addresses of their chips, too: some
+// chips answer a read only after a command (SHT3x datasheet, section 4.3).
 func Identify(ctx context.Context, b drivers.Bus, found []Found, table Table) []Found {
 	ctx = drivers.WithPriority(ctx, drivers.ByHand)
 	all := slices.Clone(found)
-	for i := range all {
-		if all[i].Kernel == "" {
+	for addr := uint16(first); addr <= last; addr++ {
+		i := slices.IndexFunc(all, func(f Found) bool { return f.addr == addr })
+		if i >= 0 && all[i].Kernel == "" {
 			all[i].identify(ctx, b, table)
 		}
+		if i >= 0 || ctx.Err() != nil {
+			continue
+		}
+		if f := at(b, addr); f.identify(ctx, b, table) {
+			all = append(all, f)
+		}
 	}
+	slices.SortFunc(all, func(x, y Found) int { return int(x.addr) - int(y.addr) })
 	return all
 }
 
-func (f *Found) identify(ctx context.Context, b drivers.Bus, table Table) {
+func at(b drivers.Bus, addr uint16) Found {
+	return Found{Bus: b.Name(), Address: fmt.Sprintf("0x%02x", addr), addr: addr}
+}
+
+// identify reports whether a driver recognised its chip.
+func (f *Found) identify(ctx context.Context, b drivers.Bus, table Table) bool {
 	for _, name := range table.Names() {
 		d, ok := table.Driver(name)
 		if !ok {
@@ -106,9 +121,10 @@ func (f *Found) identify(ctx context.Context, b drivers.Bus, table Table) {
 		cancel()
 		if err == nil {
 			f.Chip, f.Rule, f.Candidates = name, sheet.Identify, nil
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // YAML is a configuration of what was found, ready to paste: chips that are
