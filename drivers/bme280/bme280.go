@@ -86,14 +86,12 @@ var filters = map[int64]bmxx80.Filter{0: bmxx80.NoFilter, 2: bmxx80.F2, 4: bmxx8
 // Open identifies the chip and writes its settings.
 func (k Driver) Open(ctx context.Context, h *drivers.Handle, opt drivers.Options) (drivers.Device, error) {
 	group := opt.Group("oversampling")
-	d := &device{name: "bme280", id: chipID, handle: h, opts: bmxx80.Opts{
+	d := k.at(h)
+	d.opts = bmxx80.Opts{
 		Temperature: oversampling[group.Int("temperature")],
 		Pressure:    oversampling[group.Int("pressure")],
 		Humidity:    oversampling[group.Int("humidity")],
 		Filter:      filters[opt.Int("iir")],
-	}}
-	if k.dry {
-		d.name, d.id = "bmp280", bmp280ID
 	}
 	if d.opts.Filter != bmxx80.NoFilter {
 		d.opts.Standby = opt.Duration("standby")
@@ -108,12 +106,17 @@ func (k Driver) Open(ctx context.Context, h *drivers.Handle, opt drivers.Options
 }
 
 // Recognize reads the identity register.
-func (Driver) Recognize(ctx context.Context, h *drivers.Handle) error {
-	return (&device{handle: h}).Identify(ctx)
-}
+func (k Driver) Recognize(ctx context.Context, h *drivers.Handle) error { return k.at(h).Identify(ctx) }
 
-// Distinct is true: no other chip answers 0x60 there.
+// Distinct is true: Bosch gives each kind of chip a number of its own.
 func (Driver) Distinct() bool { return true }
+
+func (k Driver) at(h *drivers.Handle) *device {
+	if k.dry {
+		return &device{name: "bmp280", id: bmp280ID, handle: h}
+	}
+	return &device{name: "bme280", id: chipID, handle: h}
+}
 
 type device struct {
 	name    string

@@ -103,11 +103,14 @@ func TestIdentify_NamesWhatIsCertainAndListsTheRest(t *testing.T) {
 	}
 	found = append(found, Found{Bus: "main", Address: "0x23", addr: 0x23}, Found{Bus: "main", Address: "0x44", addr: 0x44}, Found{Bus: "main", Address: "0x68", addr: 0x68, Kernel: "rtc"})
 	got := Identify(t.Context(), b, found, parts)
-	if got[0].Chip != "bme280" || got[0].Rule == "" || got[0].Candidates != nil {
-		t.Errorf("0x76 is %+v", got[0])
+	if got := addresses(got); !slices.Equal(got, []string{"0x23", "0x44", "0x68", "0x76"}) {
+		t.Fatalf("addresses %v", got)
 	}
-	if got[1].Chip != "" || !slices.Equal(got[1].Candidates, []string{"nameless"}) {
-		t.Errorf("0x23 is %+v", got[1])
+	if f := got[3]; f.Chip != "bme280" || f.Rule == "" || f.Candidates != nil {
+		t.Errorf("0x76 is %+v", f)
+	}
+	if f := got[0]; f.Chip != "" || !slices.Equal(f.Candidates, []string{"nameless"}) {
+		t.Errorf("0x23 is %+v", f)
 	}
 	number := 1
 	text := YAML([]drivers.BusConfig{{Name: "main", Type: "i2c", Match: drivers.Match{Number: &number}}}, got)
@@ -118,6 +121,22 @@ func TestIdentify_NamesWhatIsCertainAndListsTheRest(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+}
+
+// TestIdentify_AsksAtSilentAddressesToo: a SHT3x that is scanned by a bare read
+// does not answer it.
+func TestIdentify_AsksAtSilentAddressesToo(t *testing.T) {
+	world := sim.NewWorld()
+	b, err := world.AddBus(drivers.BusConfig{Name: "main", Type: "sim"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := world.AddSensor(drivers.SensorConfig{Name: "climate", Driver: "bme280", Bus: "main", Address: []uint16{0x76}}, bme280.Driver{}.Describe()); err != nil {
+		t.Fatal(err)
+	}
+	if got := Identify(t.Context(), b, nil, parts); len(got) != 1 || got[0].Chip != "bme280" {
+		t.Errorf("got %+v", got)
 	}
 }
 
