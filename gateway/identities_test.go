@@ -239,6 +239,33 @@ func TestDenials_ReservedTopicsOverHTTPSAreSeen(t *testing.T) {
 	}
 }
 
+// TestDenials_WhoProvesNothingIsSeen: a certificate that does not count and a
+// signature that is none are in the list and in the figures.
+func TestDenials_WhoProvesNothingIsSeen(t *testing.T) {
+	p := open(t, mutual, "", gateway.Env{})
+	d := p.device("all", allowAll)
+	p.admin("PUT", d.path()+"?newStatus=REVOKED", nil)
+	if p.dial("d", d.Certificate) == nil {
+		t.Error("a revoked certificate came in")
+	}
+	if status := p.signed(accessKey{"AKIANOBODY", "secret"}, "/topics/a"); status != http.StatusForbidden {
+		t.Errorf("an unknown key: %d", status)
+	}
+	var told []struct {
+		Principal                struct{ ID string }
+		Action, Resource, Reason string
+	}
+	p.list("/tidehold/v1/denials", &told)
+	if len(told) != 2 || told[0].Resource != "cert/"+d.ID || !strings.Contains(told[0].Reason, "REVOKED") || told[1].Resource != "127.0.0.1" || told[1].Action != "authenticate" {
+		t.Errorf("%+v", told)
+	}
+	for _, want := range []string{`{listener="mtls",reason="certificate"} 1`, `{listener="http",reason="signature"} 1`} {
+		if !strings.Contains(p.metrics(), "tidehold_auth_failures_total"+want) {
+			t.Errorf("no %s in the figures", want)
+		}
+	}
+}
+
 // list reads an answer of the operator that is a list.
 func (p *premises) list(path string, into any) {
 	p.t.Helper()

@@ -171,9 +171,13 @@ func (g gate) sweep(b *broker.Broker) {
 // admit lets in whose certificate the registry knows and calls ACTIVE, and whom
 // a registered CA lets in for the first time. It is asked at every handshake, a
 // resumed one too.
-func admit(p *provision.Service) func(context.Context, tls.ConnectionState) error {
+func (r *rooms) admit(listener string) func(context.Context, tls.ConnectionState) error {
 	return func(ctx context.Context, state tls.ConnectionState) error {
-		_, err := p.Admit(ctx, registry.Hello{Chain: state.PeerCertificates, ServerName: state.ServerName})
+		_, err := r.provision.Admit(ctx, registry.Hello{Chain: state.PeerCertificates, ServerName: state.ServerName})
+		if err != nil {
+			p := certificatePrincipal(&state)
+			r.checker.Unproven(&access.Client{Principal: p, Listener: listener}, "certificate", "cert/"+p.ID, err)
+		}
 		return err
 	}
 }
@@ -241,6 +245,7 @@ func (k keys) Verify(r *http.Request, body []byte) (iot.Principal, error) {
 		Header: r.Header, Body: func() ([]byte, error) { return body, nil },
 	}, secret, k.clock.Now(), sigv4.Skew)
 	if err != nil {
+		k.checker.Unproven(&access.Client{Principal: iot.Principal{Kind: iot.AccessKeyKind}, Listener: "http", HTTP: true}, "signature", remoteIP(r), err)
 		return iot.Principal{}, err
 	}
 	if err := k.registry.AccessKeys().Used(r.Context(), identity.AccessKeyID); err != nil {
@@ -260,15 +265,21 @@ func (k keys) Certificate(state *tls.ConnectionState) (iot.Principal, error) {
 // Allow asks the policies of an access key or a certificate, which may also look
 // at where the request comes from.
 func (k keys) Allow(r *http.Request, p iot.Principal, action, resource string) error {
-	c := &access.Client{Principal: p, Auth: access.AuthSigV4, HTTP: true}
+	c := &access.Client{Principal: p, Auth: access.AuthSigV4, HTTP: true, RemoteIP: remoteIP(r)}
 	if p.Kind == iot.CertificateKind {
 		c.Auth = access.AuthCertificate
-	}
-	if remote, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		c.RemoteIP = remote.Addr().Unmap().String()
 	}
 	if r.TLS != nil {
 		c.Secure, c.ServerName = true, r.TLS.ServerName
 	}
 	return k.checker.Allow(c, action, resource)
+}
+
+// remoteIP is the address a request comes from; empty on the operator's socket.
+func remoteIP(r *http.Request) string {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return remote.Addr().Unmap().String()
 }

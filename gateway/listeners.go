@@ -61,7 +61,7 @@ func (g *Gateway) listener(r *rooms, k keys, l config.Listener, socket net.Liste
 	}
 	switch {
 	case l.Protocol == config.ProtocolAuto:
-		open.TLS, open.HTTP = byALPN(r), r.handover.Offer
+		open.TLS, open.HTTP = byALPN(r, l.Name), r.handover.Offer
 	case l.TLS:
 		open.TLS = secure(r, l)
 	}
@@ -114,7 +114,7 @@ func secure(r *rooms, l config.Listener) *tls.Config {
 		cfg.Protocols = []string{wire.ProtocolHTTP}
 	}
 	if l.Auth == config.AuthCertificate {
-		cfg.Admit = admit(r.provision)
+		cfg.Admit = r.admit(l.Name)
 	}
 	return r.keeper.TLS(cfg)
 }
@@ -122,9 +122,9 @@ func secure(r *rooms, l config.Listener) *tls.Config {
 // byALPN asks for a client certificate where the client offers a protocol that
 // goes by certificate; all others are WebSockets with a signature (security.md
 // 2.5).
-func byALPN(r *rooms) *tls.Config {
+func byALPN(r *rooms, listener string) *tls.Config {
 	mutual := r.keeper.TLS(local.Listener{
-		Protocols: []string{wire.ProtocolMQTT, wire.ProtocolMQTTCA, wire.ProtocolHTTPCA}, Admit: admit(r.provision),
+		Protocols: []string{wire.ProtocolMQTT, wire.ProtocolMQTTCA, wire.ProtocolHTTPCA}, Admit: r.admit(listener),
 	})
 	cfg := r.keeper.TLS(local.Listener{Protocols: []string{wire.ProtocolHTTP}})
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {

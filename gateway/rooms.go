@@ -134,7 +134,7 @@ func (g *Gateway) listen(ctx context.Context, r *rooms, h *house, k keys) error 
 		Socket: g.env.Socket, Control: string(g.cfg.HTTP.Control), Metrics: string(g.cfg.HTTP.Metrics), Listen: g.env.Listen,
 		Handed:       r.handover,
 		DataPlane:    string(g.cfg.HTTP.DataPlane),
-		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: admit(r.provision)}),
+		DataPlaneTLS: r.keeper.TLS(local.Listener{Protocols: []string{"x-amzn-http-ca", "http/1.1"}, Admit: r.admit("data_plane")}),
 		ControlTLS:   r.keeper.TLS(local.Listener{Protocols: []string{wire.ProtocolHTTP}}),
 	}, httpapi.Services{
 		Shadows: shadowDesk{r.shadows, g.env.Clock}, Uplinks: o, Sim: o, Publisher: h, Broker: connections{r.broker, r.checker}, Operator: o, Rules: ruleDesk{r.rules}, Keys: k,

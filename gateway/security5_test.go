@@ -165,7 +165,8 @@ func TestSecurity5_5_ReservedTopicsCannotBeForged(t *testing.T) {
 }
 
 // TestSecurity5_6_RotationDropsNobody: 100 connections outlive a new server
-// certificate, which the next handshake shows.
+// certificate, which the next handshake shows; of those that connect meanwhile,
+// one after the other, each comes in by the old one or the new one.
 func TestSecurity5_6_RotationDropsNobody(t *testing.T) {
 	dir := t.TempDir()
 	chain, key := filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key")
@@ -189,12 +190,48 @@ func TestSecurity5_6_RotationDropsNobody(t *testing.T) {
 	if got := shown(); got != 1 {
 		t.Fatalf("certificate %d is served", got)
 	}
+	stop := p.connecting(secure)
 	serverPair(t, 2, chain, key)
 	gwtest.Eventually(t, "new handshakes see the new certificate", func() bool { return shown() == 2 })
+	if n, err := stop(); err != nil || n == 0 {
+		t.Errorf("%d came in during the rotation, then: %v", n, err)
+	} else {
+		t.Logf("%d came in during the rotation", n)
+	}
 	for n, c := range live {
 		if c.Publish("x", "1", 1); !c.Connected() {
 			t.Errorf("connection %d was dropped", n)
 		}
+	}
+}
+
+// connecting has a client connect again and again until stop, which tells how
+// many times it came in and why it did not.
+func (p *premises) connecting(secure *tls.Config) (stop func() (int, error)) {
+	type result struct {
+		n   int
+		err error
+	}
+	end, ended := make(chan struct{}), make(chan result, 1)
+	go func() {
+		for r := (result{}); ; r.n++ {
+			c, err := gwtest.Dial(p.t, p.addresses["mtls"], "again", gwtest.ClientOptions{TLS: secure})
+			if r.err = err; err == nil {
+				c.Close()
+				select {
+				default:
+					continue
+				case <-end:
+				}
+			}
+			ended <- r
+			return
+		}
+	}()
+	return func() (int, error) {
+		close(end)
+		r := <-ended
+		return r.n, r.err
 	}
 }
 

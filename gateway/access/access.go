@@ -293,6 +293,14 @@ func (k *Checker) Reserved(c *Client, name string) {
 	k.note(c, actions[actPublish].name, "topic/"+name, "reserved topic", "")
 }
 
+// Unproven is told that c was kept out before it could connect or ask: its
+// certificate or its signature did not count. It is counted and logged like a
+// denial; by is what c showed, `cert/ID` or its address.
+func (k *Checker) Unproven(c *Client, reason, by string, err error) {
+	k.failures.Inc(c.Listener, reason)
+	k.note(c, "authenticate", by, iot.MessageOf(err), "")
+}
+
 // Subscribe allows c a topic filter, as it was sent. A Forbidden error otherwise.
 func (k *Checker) Subscribe(c *Client, filter string) error { return k.allow(c, actSubscribe, filter) }
 

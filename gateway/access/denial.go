@@ -29,7 +29,7 @@ type Denial struct {
 	Principal iot.Principal `json:"principal"`
 	Action    string        `json:"action"`
 	Resource  string        `json:"resource"`
-	// Reason is `implicit` or the denying policy.
+	// Reason is `implicit`, the denying policy, or why no policy was asked.
 	Reason string `json:"reason"`
 	// Suggest is a statement that would allow it; empty where a policy denies.
 	Suggest string `json:"suggest,omitempty"`
