@@ -18,8 +18,6 @@
 package iotsql
 
 import (
-	"strconv"
-
 	"github.com/tidehold/tidehold/gateway/iotsql/schedule"
 	"github.com/tidehold/tidehold/gateway/iotsql/sift"
 	"github.com/tidehold/tidehold/gateway/iotsql/syntax"
@@ -156,7 +154,7 @@ func (s *Statement) compileSource(c *compiler, q *syntax.Query) error {
 	case q.Schedule != "":
 		var err error
 		if s.runs, err = schedule.Parse(q.Schedule); err != nil {
-			return syntax.ErrorAt(c.text, q.FilterAt, strconv.Quote(q.Schedule), err.Error())
+			return syntax.ErrorAt(c.text, q.FilterAt, q.Schedule, err.Error())
 		}
 	}
 	return nil

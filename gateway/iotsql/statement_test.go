@@ -147,7 +147,7 @@ func TestParse_ChecksFunctionsAndVariables(t *testing.T) {
 		{"SELECT get_registry_data(a, 't')", "get_registry_data", "literal 'DescribeThing'"},
 		{"SELECT 1 + a.*", ".*", "select item of its own"},
 		{"SELECT a FROM 'x/#/y'", "x/#/y", "a topic filter"},
-		{"SELECT a FROM SCHEDULE 'hourly'", `"hourly"`, "rate(5 minutes)"},
+		{"SELECT a FROM SCHEDULE 'hourly'", "hourly", "rate(5 minutes)"},
 		{"SELECT avg(t)", "avg", "of a rule with WINDOW"},
 		{"SELECT max(max(t)) FROM 'x' WINDOW TUMBLING(1s)", "max", "of a rule with WINDOW"},
 		{"SELECT (SELECT sum(t) FROM e) FROM 'x' WINDOW TUMBLING(1s)", "sum", "of a rule with WINDOW"},

@@ -2,8 +2,8 @@
 //
 // A pattern is compiled by Go's regexp, which runs in linear time; only what
 // that refuses (look-around, back-references, atomic groups, possessive
-// quantifiers) goes to a backtracking matcher, which gives up after about 5 ms.
-// Not understood and therefore refused: intersections of classes (&&).
+// quantifiers, intersections of classes) goes to a backtracking matcher, which
+// gives up after about 5 ms.
 //
 // A Pattern may be shared by goroutines. Nothing blocks longer than the limit.
 package regex

@@ -19,6 +19,10 @@ func TestMatches_JavaPatterns(t *testing.T) {
 		{`[a[bc]]+$`, "abc", true}, {`(?i)ABC`, "xabc", true}, {`x{2}+x`, "xxx", true}, {`(?=\p{Upper})\w`, "A", true}, {`(?=\p{Upper})\w`, "a", false},
 		{`^\0141$`, "a", true}, {`^\012$`, "\n", true}, {`^\0777$`, "?7", true}, {`^\e$`, "\x1b", true}, {`^\cI$`, "\t", true}, {`^[\011]$`, "\t", true},
 		{`^a\hb$`, "a\u00a0b", true}, {`^a\hb$`, "a\nb", false}, {`^\v$`, "\u2028", true}, {`^\H$`, "x", true}, {`^[\h]$`, "\t", true}, {`^\R$`, "\r\n", true},
+		{`^[a-z&&[^aeiou]]+$`, "xyz", true}, {`^[a-z&&[^aeiou]]+$`, "xaz", false}, {`^[a-z&&def]$`, "e", true}, {`^[a-z&&def]$`, "g", false},
+		{`^[^a-z&&[^b]]$`, "b", true}, {`^[^a-z&&[^b]]$`, "a", false}, {`^[^a-z&&[^b]]$`, "1", true}, {`^[0-9[^a]]$`, "b", true}, {`^[0-9[^a]]$`, "a", false},
+		{`^[a-z&&[b-y]&&[c-x]]++$`, "cx", true}, {`^[a-z&&[b-y]&&[c-x]]+$`, "by", false}, {`^[\w&&[^\d_]]+$`, "ab", true}, {`^[\w&&[^\d_]]+$`, "a1", false},
+		{`^[^[a-c][x-z]]$`, "b", false}, {`^[\]&&[^a]]$`, "]", true}, {`^[&]$`, "&", true},
 		{`^\p{IsGreek}$`, "α", true}, {`^\p{IsLatin}$`, "α", false}, {`^\p{sc=Greek}$`, "α", true}, {`^\P{IsGreek}$`, "a", true}, {`^\p{IsLu}$`, "É", true},
 		{`^\p{gc=Nd}$`, "٣", true}, {`^\p{IsLetter}+$`, "añ", true}, {`^\p{javaDigit}$`, "x", false}, {`^[\p{IsGreek}x]+$`, "αx", true}, {`(?=\p{IsGreek})\p{IsGreek}`, "α", true},
 	} {
@@ -34,7 +38,7 @@ func TestMatches_JavaPatterns(t *testing.T) {
 }
 
 func TestCompile_RefusesWhatItWouldMisread(t *testing.T) {
-	for _, p := range []string{"(", "[a-z&&[^b]]", "a**", "[", `\`, "(?<a>x)(?<a>y", strings.Repeat("a", 5000), "[a[^b]]"} {
+	for _, p := range []string{"(", "[a&&]", "[&&a]", "[a-z&&[^b]", "a**", "[", `\`, "(?<a>x)(?<a>y", strings.Repeat("a", 5000)} {
 		if _, err := Compile(p); err == nil {
 			t.Errorf("%.30s: want an error", p)
 		}

@@ -1,7 +1,6 @@
 package regex
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,8 +24,6 @@ var ranges = map[string]string{
 // backtracking matcher.
 var perl = map[byte]string{'w': "a-zA-Z0-9_", 'd': "0-9", 's': ` \t\n\x0b\f\r`}
 
-var errIntersection = errors.New("regex: intersections of classes (&&) are not supported")
-
 // translator rewrites what Java spells differently: the names of classes, and
 // for the backtracking matcher possessive quantifiers as atomic groups.
 type translator struct {
@@ -49,7 +46,7 @@ func translate(expr string) (plain, rest string, err error) {
 			t.escape(false)
 		case '[':
 			t.begin()
-			if err := t.class(0); err != nil {
+			if err := t.bracket(); err != nil {
 				return "", "", err
 			}
 		case '(':
@@ -253,17 +250,25 @@ func (t *translator) posix(class string, negated, inClass bool) {
 	t.rest.WriteString("[" + caret + ranges[class] + "]")
 }
 
+// bracket copies a class, or writes it as a group.
+func (t *translator) bracket() error {
+	if !isNested(t.in[t.at:]) {
+		t.class(0)
+		return nil
+	}
+	group, err := t.nested()
+	t.write(group)
+	return err
+}
+
 // class copies a bracketed class. A class within a class joins it in Java.
-func (t *translator) class(depth int) error {
+func (t *translator) class(depth int) {
 	if depth == 0 {
 		t.both(1)
 	} else {
 		t.at++
 	}
 	if t.at < len(t.in) && t.in[t.at] == '^' {
-		if depth > 0 {
-			return errors.New("regex: a negated class inside a class is not supported")
-		}
 		t.both(1)
 	}
 	if t.at < len(t.in) && t.in[t.at] == ']' {
@@ -273,23 +278,18 @@ func (t *translator) class(depth int) error {
 		switch c := t.in[t.at]; {
 		case c == '\\':
 			t.escape(true)
-		case strings.HasPrefix(t.in[t.at:], "&&"):
-			return errIntersection
 		case c == '[':
-			if err := t.class(depth + 1); err != nil {
-				return err
-			}
+			t.class(depth + 1)
 		case c == ']' && depth > 0:
 			t.at++
-			return nil
+			return
 		case c == ']':
 			t.both(1)
-			return nil
+			return
 		default:
 			t.both(1)
 		}
 	}
-	return nil
 }
 
 // quantifier copies *, +, ? or {…} and what modifies it; a possessive one
