@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/shadowsync"
 	"github.com/tidehold/tidehold/shadowsync/home"
 	"github.com/tidehold/tidehold/shadowsync/plain"
@@ -35,19 +36,28 @@ func (a *app) act() {
 	seen, base := a.p.judge.seen, ""
 	if a.p.rand.IntN(2) == 0 && seen > 0 {
 		base = fmt.Sprintf(`,"baseVersion":%d`, seen)
+		a.p.judge.bases[a.waiting] = seen
 	}
-	a.topic = plainPrefix + "update"
-	var patch doc.Value
-	place := places[a.p.rand.IntN(4)]
-	patch = patch.With(a.p.value(), place...)
-	if a.slot {
-		a.topic = plainPrefix + "want/" + a.name
+	if !a.slot && a.p.rand.IntN(10) == 0 {
+		a.topic, a.payload = plainPrefix+"delete", fmt.Appendf(nil, `{"clientToken":"%s"%s}`, a.waiting, base)
+	} else {
+		a.ask(base)
 	}
-	a.payload = fmt.Appendf(nil, `{"state":%s,"clientToken":"%s"%s}`, patch.Append(nil), a.waiting, base)
-	a.p.judge.asked(a.waiting, patch, base != "", seen)
 	a.p.log("app %s asks %s", a.name, a.payload)
 	a.p.result.Edits++
 	a.send(a.waiting)
+}
+
+// ask makes an update, or an intent, of one place; an intent is one in desired.
+func (a *app) ask(base string) {
+	place := places[a.p.rand.IntN(len(places))]
+	a.topic = plainPrefix + "update"
+	if a.slot {
+		place, a.topic = places[a.p.rand.IntN(4)], plainPrefix+"want/"+a.name
+	}
+	patch := doc.Value{}.With(a.p.value(), place...)
+	a.payload = fmt.Appendf(nil, `{"state":%s,"clientToken":"%s"%s}`, patch.Append(nil), a.waiting, base)
+	a.p.judge.asked(a.waiting, patch)
 }
 
 // send brings the request to the broker, and again while nobody answers.
@@ -62,11 +72,12 @@ func (a *app) send(token string) {
 // hear takes the answers; an intent that was accepted is cleared by its app.
 func (a *app) hear(name string, payload []byte) {
 	token := doc.ParseToken(payload)
-	if a.waiting == "" || token != a.waiting || name != "update/accepted" && name != "update/rejected" {
+	op, answer, _ := strings.Cut(name, "/")
+	if a.waiting == "" || token != a.waiting || op != "update" && op != "delete" || answer != topic.Accepted && answer != topic.Rejected {
 		return
 	}
 	a.p.log("app %s hears %s %s", a.name, name, payload)
-	if name == "update/accepted" {
+	if answer == topic.Accepted {
 		a.p.judge.accepted(token)
 	}
 	a.waiting = ""
@@ -96,13 +107,10 @@ func newPlainJudge(p *plainWorld) *plainJudge {
 }
 
 // asked takes down a request.
-func (j *plainJudge) asked(token string, patch doc.Value, based bool, base int64) {
+func (j *plainJudge) asked(token string, patch doc.Value) {
 	for p, v := range patch.Flatten() {
 		j.places[token] = p
 		j.values[token] = number(v)
-	}
-	if based {
-		j.bases[token] = base
 	}
 }
 
@@ -122,6 +130,10 @@ func (j *plainJudge) committed(before doc.Value, w home.Write) {
 	}
 	j.executed[d.Token] = j.p.version()
 	j.p.result.Writes++
+	if d.Op == topic.Delete {
+		j.deleted(d.Token, before)
+		return
+	}
 	place, section := j.places[d.Token], "desired"
 	if strings.HasPrefix(place, "/reported") {
 		section = "reported"
@@ -132,6 +144,23 @@ func (j *plainJudge) committed(before doc.Value, w home.Write) {
 		j.kept(d.Token, place, base, before, skipped)
 	}
 	j.p.ledger.edited("g0", before, j.p.view(), false)
+}
+
+// deleted: under updateWins what changed after the app looked stays, and under
+// deleteWins nothing (I3).
+func (j *plainJudge) deleted(token string, before doc.Value) {
+	j.p.result.Deletes++
+	base, based := j.bases[token]
+	spares := based && j.p.o.Policy.OnDelete == shadowsync.UpdateWins
+	j.p.ledger.edited("g0", before, j.p.view(), !j.p.shadow.Live())
+	after := j.p.view().Flatten()
+	for place, v := range before.Flatten() {
+		kept, there := after[place]
+		newer := spares && j.prior[place] > base
+		if there != newer || there && !kept.Equal(v) {
+			j.p.violate("I3: %s, which deletes what stood at version %d, leaves %s at %s, changed at %d", token, base, kept, place, j.prior[place])
+		}
+	}
 }
 
 func (j *plainJudge) winner(section string) shadowsync.Winner {

@@ -30,6 +30,7 @@ const (
 	TokenForgotten           // plain: what was executed is not remembered
 	WantForgotten            // plain: an intent slot is executed each time it is seen
 	AnswerFirst              // plain: a request is answered before it is committed
+	DeleteBlind              // plain: a delete takes all, whatever its app had seen
 	CopyOnce                 // plain: a copy that did not arrive is not sent again
 )
 

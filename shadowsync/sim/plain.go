@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/shadow/doc"
+	"github.com/tidehold/tidehold/gateway/topic"
 	"github.com/tidehold/tidehold/shadowsync"
 	"github.com/tidehold/tidehold/shadowsync/home"
 	"github.com/tidehold/tidehold/shadowsync/plain"
@@ -172,6 +173,9 @@ func (p *plainWorld) Commit(_ context.Context, _ iot.ShadowKey, _ string, w home
 	if p.chance(p.o.Kill) {
 		panic(crash{})
 	}
+	if p.o.Mutation == DeleteBlind && lastDone(w.Record).Op == topic.Delete {
+		w.Delete, w.Update = true, nil
+	}
 	before, next, err := p.view(), p.shadow, error(nil)
 	if w.Delete {
 		next, _, err = doc.Delete(next, key, "", p.Now())
@@ -193,6 +197,15 @@ func (p *plainWorld) Commit(_ context.Context, _ iot.ShadowKey, _ string, w home
 		panic(crash{})
 	}
 	return p.snapshot(), nil
+}
+
+// lastDone is the request that a record was written for.
+func lastDone(record []byte) plain.Done {
+	r, err := plain.Decode(record)
+	if err != nil || len(r.Done) == 0 {
+		return plain.Done{}
+	}
+	return r.Done[len(r.Done)-1]
 }
 
 // keep stores a record, less what the mutation forgets.
@@ -293,4 +306,4 @@ func (p *plainWorld) peace() {
 var errCut = errors.New("the connection is gone")
 
 // strip takes the topic of an answer apart.
-func strip(topic string) string { return strings.TrimPrefix(topic, plainPrefix) }
+func strip(name string) string { return strings.TrimPrefix(name, plainPrefix) }

@@ -34,11 +34,12 @@ func TestSimPlain_EverySeedKeepsTheInvariants(t *testing.T) {
 			report(t, r)
 		}
 		sum.Events, sum.Edits, sum.Writes = sum.Events+r.Events, sum.Edits+r.Edits, sum.Writes+r.Writes
+		sum.Deletes += r.Deletes
 		return !t.Failed()
 	})
-	t.Logf("%d seeds: %d events, %d edits, %d requests executed", n, sum.Events, sum.Edits, sum.Writes)
-	if sum.Writes == 0 {
-		t.Error("no request was executed: the schedules prove nothing")
+	t.Logf("%d seeds: %d events, %d edits, %d requests executed, %d of them deletes", n, sum.Events, sum.Edits, sum.Writes, sum.Deletes)
+	if sum.Writes == 0 || sum.Deletes == 0 {
+		t.Error("no request, or no delete, was executed: the schedules prove nothing")
 	}
 }
 
@@ -66,6 +67,7 @@ func TestSimPlain_EveryMutantIsCaught(t *testing.T) {
 		{"an answer before the commit", AnswerFirst, "I3"},
 		{"a lost copy is not sent again", CopyOnce, "I1"},
 		{"another winner than the policy's", WrongWinner, "I3"},
+		{"a delete takes what its app had not seen", DeleteBlind, "I3"},
 		{"a version used twice", VersionReused, "I5"},
 		{"local requests wait for upstream", LocalWaits, "I7"},
 	} {

@@ -65,6 +65,8 @@ type Result struct {
 	Hash uint64
 	// Events, Edits, Writes, Races and Conflicts are totals.
 	Events, Edits, Writes, Races, Conflicts, Ambiguous int
+	// Deletes counts the deletes that apps of a plain upstream asked for and got.
+	Deletes int
 	// Reset is set when upstream began anew.
 	Reset bool
 	// Tolerated counts older values that won after a push whose outcome nobody
