@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -38,6 +39,10 @@ type Durable struct {
 	// Profile is the telemetry profile: strict or balanced.
 	Profile string
 }
+
+// ampleBytes keep the message log below its bound: nobody takes anything out of
+// it here, and making room by folding and evicting is not what is measured.
+const ampleBytes = 64 << 30
 
 // durable is a built Durable.
 type durable struct {
@@ -81,7 +86,7 @@ func (d *durable) build(ctx context.Context, cfg Durable) error {
 	if err != nil {
 		return err
 	}
-	log, err := messages.New(messages.Config{}, file, src, d.metrics, nil)
+	log, err := messages.New(messages.Config{MaxBytes: ampleBytes}, file, src, d.metrics, nil)
 	if err != nil {
 		return err
 	}
@@ -118,7 +123,7 @@ func (d *durable) build(ctx context.Context, cfg Durable) error {
 // openMessages opens the message log as the gateway does, with its checkpoints.
 func (d *durable) openMessages(ctx context.Context, cfg Durable) (*store.DB, error) {
 	o := d.options(cfg, "messages.db")
-	o.CheckpointPages = messages.Config{}.CheckpointPages()
+	o.CheckpointPages = messages.Config{MaxBytes: ampleBytes}.CheckpointPages()
 	db, _, err := messages.Open(ctx, o)
 	return d.keep(db, err)
 }
@@ -183,7 +188,8 @@ func (everything) Reserved(*broker.Client, string)            {}
 func (everything) Subscribe(*broker.Client, string) error     { return nil }
 func (everything) Receive(*broker.Client, string) bool        { return true }
 
-// durableTarget starts a Durable, as a process when there is a program for it.
+// durableTarget starts a Durable, as a process when there is a program for it. Its
+// files go when it stops.
 func (b *bench) durableTarget(ctx context.Context, delay time.Duration, profile string) (*target, error) {
 	address, err := freeAddress()
 	if err != nil {
@@ -209,5 +215,7 @@ func (b *bench) durableTarget(ctx context.Context, delay time.Duration, profile 
 		return nil, err
 	}
 	t.metrics = figures
+	stop := t.stopped
+	t.stopped = func(kill bool) error { return errors.Join(stop(kill), os.RemoveAll(cfg.Dir)) }
 	return t, nil
 }

@@ -29,7 +29,7 @@ const (
 // and nobody hears is read and acknowledged, and no broker does less.
 func (b *bench) ingest(ctx context.Context) error {
 	if b.cfg.Against != "" {
-		return b.ingestAt(ctx, &target{name: b.cfg.Against, address: b.cfg.Against}, "")
+		return b.ingestAt(ctx, "", func() (*target, error) { return &target{name: b.cfg.Against, address: b.cfg.Against}, nil })
 	}
 	delays := commitDelays
 	if b.cfg.CommitDelay > 0 {
@@ -40,11 +40,8 @@ func (b *bench) ingest(ctx context.Context) error {
 			if profile == "balanced" && delay > 0 {
 				continue // its own gap of 100 ms hides the medium
 			}
-			t, err := b.durableTarget(ctx, delay, profile)
-			if err == nil {
-				err = errors.Join(b.ingestAt(ctx, t, fmt.Sprintf("%s/%v/", profile, delay)), t.stop(false))
-			}
-			if err != nil {
+			start := func() (*target, error) { return b.durableTarget(ctx, delay, profile) }
+			if err := b.ingestAt(ctx, fmt.Sprintf("%s/%v/", profile, delay), start); err != nil {
 				return err
 			}
 		}
@@ -52,17 +49,25 @@ func (b *bench) ingest(ctx context.Context) error {
 	return nil
 }
 
-// ingestAt measures all loads at one medium. The first, one publisher with a
-// window of one, is what committing each message alone would give.
-func (b *bench) ingestAt(ctx context.Context, t *target, medium string) error {
+// ingestAt measures all loads at one medium, each at a target of its own, whose
+// store is empty. The first, one publisher with a window of one, is what
+// committing each message alone would give.
+func (b *bench) ingestAt(ctx context.Context, medium string, start func() (*target, error)) error {
 	var single float64
 	for _, publishers := range []int{1, 50} {
 		for _, window := range []int{1, 64, 1000} {
 			cell := fmt.Sprintf("%s%dpub/window%d", medium, publishers, window)
+			if !b.wanted(cell) {
+				continue
+			}
+			t, err := start()
+			if err != nil {
+				return err
+			}
 			f, err := b.alone(ctx, cell, t, ingestBars(medium, publishers, window), func(t *target) (Figures, error) {
 				return b.ingestRound(ctx, t, publishers, window, single)
 			})
-			if err != nil {
+			if err = errors.Join(err, t.stop(false)); err != nil {
 				return err
 			}
 			if publishers == 1 && window == 1 {
