@@ -81,8 +81,11 @@ type Info struct {
 	Name string
 	// Bus is the type of bus the chip sits on: i2c, spi, onewire.
 	Bus string
-	// Addresses are the addresses the chip can have, the usual one first.
+	// Addresses are the addresses the chip can have, the usual one first. On an
+	// SPI bus they are chip selects.
 	Addresses []uint16
+	// SPIMode is the clock of an SPI chip.
+	SPIMode SPIMode
 	// Identify tells people how the chip is recognised.
 	Identify string
 	Channels []Channel

@@ -66,3 +66,21 @@ func leaseOf(b Bus) Lease {
 	}
 	return single{b}
 }
+
+// SPIMode is the clock's polarity and phase of an SPI chip, 0 to 3.
+type SPIMode int
+
+// modeKey is the context's key of an SPIMode.
+type modeKey struct{}
+
+// WithSPIMode gives the transactions under ctx the mode of their chip; chips of
+// one SPI bus may differ.
+func WithSPIMode(ctx context.Context, m SPIMode) context.Context {
+	return context.WithValue(ctx, modeKey{}, m)
+}
+
+// SPIModeOf is the mode of the transactions under ctx; 0 when nobody gave one.
+func SPIModeOf(ctx context.Context) SPIMode {
+	m, _ := ctx.Value(modeKey{}).(SPIMode)
+	return m
+}

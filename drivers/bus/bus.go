@@ -13,7 +13,8 @@
 //
 // Buses go through drivers/bus/i2cdev and lines through drivers/bus/gpiochip:
 // periph's backends lose the kernel's errors, have no time-out, and its GPIO
-// lines are not safe for outputs (hardware-facts section 4).
+// lines are not safe for outputs (hardware-facts section 4). SPI goes
+// through drivers/bus/spidev. 1-Wire has no bus here: its chips are read by drivers of the kernel.
 package bus
 
 import (
@@ -45,6 +46,7 @@ type Host struct {
 	o     Options
 	buses map[string]*shared.Bus
 	real  []*i2cBus
+	spi   []*spiBus
 	other []unserved
 }
 
@@ -85,7 +87,13 @@ func (h *Host) adapter(c drivers.BusConfig) (shared.Adapter, error) {
 			h.real = append(h.real, b)
 		}
 		return b, err
-	case "spi", "onewire":
+	case "spi":
+		b, err := newSPI(c, h.o.dev, h.o.Log)
+		if err == nil {
+			h.spi = append(h.spi, b)
+		}
+		return b, err
+	case "onewire":
 		u := unserved{c}
 		h.other = append(h.other, u)
 		return u, nil
@@ -205,6 +213,9 @@ func (h *Host) Report() []Finding {
 			f.Detail, f.Error = "", err.Error()
 		}
 		out = append(out, f)
+	}
+	for _, b := range h.spi {
+		out = append(out, b.report())
 	}
 	for _, u := range h.other {
 		out = append(out, Finding{Kind: "bus", Name: u.cfg.Name, Error: u.refusal().Error()})

@@ -202,7 +202,7 @@ func TestOpen_FaultsOfTheConfigurationAreErrors(t *testing.T) {
 		"no match":  {{Name: "a", Type: "i2c"}},
 		"two":       {{Name: "a", Type: "i2c", Match: drivers.Match{Path: "x", Adapter: "y"}}},
 		"type":      {{Name: "a", Type: "can"}},
-		"same name": {{Name: "a", Type: "spi"}, {Name: "a", Type: "spi"}},
+		"same name": {{Name: "a", Type: "onewire"}, {Name: "a", Type: "onewire"}},
 		"pattern":   {{Name: "a", Type: "i2c", Match: drivers.Match{Adapter: "["}}},
 	} {
 		if _, err := Open(c, Options{}); err == nil {
@@ -217,7 +217,7 @@ func TestReport_SaysWhatIsThereAndWhatIsNot(t *testing.T) {
 	one, nine := 1, 9
 	h, err := Open([]drivers.BusConfig{
 		{Name: "main", Type: "i2c", Match: drivers.Match{Number: &one}},
-		{Name: "gone", Type: "i2c", Match: drivers.Match{Number: &nine}}, {Name: "adc", Type: "spi"}}, Options{sys: b.sys, dev: b.dev})
+		{Name: "gone", Type: "i2c", Match: drivers.Match{Number: &nine}}, {Name: "wire", Type: "onewire"}}, Options{sys: b.sys, dev: b.dev})
 	b.must(err)
 	got := h.Report()
 	if len(got) != 3 || got[0].Detail != "i2c-1, bcm2835" || got[0].Error != "" || got[1].Error == "" || got[2].Error == "" {

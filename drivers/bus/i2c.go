@@ -304,7 +304,7 @@ func adapters(sys string) []adapter {
 type unserved struct{ cfg drivers.BusConfig }
 
 func (u unserved) refusal() error {
-	return fmt.Errorf("bus %s: there is no backend for %s in this version; use an I2C part", u.cfg.Name, u.cfg.Type)
+	return fmt.Errorf("bus %s: %s chips are read through the kernel; use the driver w1_therm without a bus", u.cfg.Name, u.cfg.Type)
 }
 
 // Tx refuses.

@@ -109,7 +109,7 @@ func (l *lane) serve(ctx context.Context, p *part) {
 // busy until the driver returns.
 func (l *lane) poll(ctx context.Context, p *part) (outcome, bool) {
 	limit := p.limit()
-	readCtx, cancel := context.WithTimeout(ctx, limit)
+	readCtx, cancel := context.WithTimeout(drivers.WithSPIMode(ctx, p.sheet.SPIMode), limit)
 	result := make(chan outcome, 1)
 	device := p.device
 	l.late.Go(func() {

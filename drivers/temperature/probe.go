@@ -76,7 +76,7 @@ const (
 // nobody uses, still have the values of power-up: that identifies it.
 func MAX31865() drivers.Driver {
 	s := thermometer("max31865", "registers 3 to 6 read 0xffff 0x0000", -200, rtdMaximum, 0, 1)
-	s.Info.Bus = "spi"
+	s.Info.Bus, s.Info.SPIMode = "spi", 1
 	s.Info.Options = []drivers.Option{
 		{Name: "resistor", Kind: drivers.Number, Default: 100.0, Allowed: []any{100.0, 500.0, 1000.0}, Doc: "ohms at 0 °C: 100 is a Pt100"},
 		{Name: "reference", Kind: drivers.Number, Default: 430.0, Min: 50, Max: 20000, Doc: "the reference resistor in ohms"},
