@@ -195,7 +195,8 @@ func (p *pump) stall() bool {
 func (p *pump) mayWait(now time.Time) time.Duration {
 	p.u.mu.Lock()
 	narrow := p.u.trouble.narrow()
-	p.rate.rate = p.u.rate()
+	p.rate.rate = p.u.pace.of(p.u.rate(), now)
+	p.s.fig.rate.Set(p.rate.rate, p.u.Name)
 	p.u.mu.Unlock()
 	p.mu.Lock()
 	size := p.window.size()
@@ -384,6 +385,7 @@ func (p *pump) acked(c *parcel, now time.Time) {
 	p.s.fig.ackSeconds.Observe(now.Sub(c.sent).Seconds(), p.u.Name)
 	p.u.mu.Lock()
 	p.u.trouble.acked(c.out.Seq)
+	p.u.pace.acked(now.Sub(c.sent), now)
 	for range c.items {
 		p.u.speed.acked(now)
 	}
@@ -420,6 +422,7 @@ func (p *pump) lost(c *parcel, err error, now time.Time) {
 		return
 	}
 	p.u.mu.Lock()
+	p.u.pace.cut(now)
 	poison := p.u.trouble.lost(open, c.out.Seq, upTo, now)
 	p.u.mu.Unlock()
 	if poison {

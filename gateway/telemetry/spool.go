@@ -165,6 +165,7 @@ type uplink struct {
 	markDue    bool
 	trouble    trouble
 	speed      speed
+	pace       pace
 	ackTimes   ackTimes
 	paused     bool
 	rateNow    *float64 // replaces Rate

@@ -90,6 +90,7 @@ func (s *Spool) eta(name string, pending int64) float64 {
 type figures struct {
 	ackSeconds *metrics.Histogram
 	inflight   *metrics.Gauge
+	rate       *metrics.Gauge
 	poison     *metrics.Counter
 	clockSteps *metrics.Counter
 	stalls     *metrics.Counter
@@ -100,6 +101,7 @@ func newFigures(m *metrics.Registry) *figures {
 		ackSeconds: m.Histogram("spool_ack_seconds", "time from sending to the acknowledgement",
 			[]float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20}, "uplink"),
 		inflight:   m.Gauge("spool_inflight", "messages sent and not acknowledged", "uplink"),
+		rate:       m.Gauge("spool_rate_limit", "messages a second the uplink may get now, 0 for no limit", "uplink"),
 		poison:     m.Counter("spool_quarantined_total", "messages the far side could not take", "uplink"),
 		clockSteps: m.Counter("clock_steps_total", "steps of the wall clock"),
 		stalls:     m.Counter("spool_stalled_total", "times the far side stopped acknowledging", "uplink"),
