@@ -91,7 +91,7 @@ func randomRun(t *testing.T, seed uint64) {
 		case n < 91:
 			f.l.Flush(context.Background())
 		case n < 92:
-			f.l.SetOffset(context.Background(), "abcdef", 0)
+			f.l.SetOffset(context.Background(), "abcdef", 0, testTime)
 		case n < 93:
 			f.l.Drop(context.Background(), Bulk, testTime)
 		case n < 95 && readers[name] != nil:

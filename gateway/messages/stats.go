@@ -102,17 +102,30 @@ func (l *Log) Quarantine(ctx context.Context) (list []Quarantined, err error) {
 
 // SetOffset notes, for a boot, how far the true time is ahead of the time since
 // boot, so that messages captured without a trusted clock get their time later.
-func (l *Log) SetOffset(ctx context.Context, boot string, d time.Duration) error {
+// now is the true time.
+func (l *Log) SetOffset(ctx context.Context, boot string, d time.Duration, now time.Time) error {
 	return l.ask(ctx, &request{light: true, ended: make(chan error, 1), fn: func(tx *store.Tx, _ *write) error {
-		return offset.Put(tx, boot, d, time.Now())
+		return offset.Put(tx, boot, d, now)
 	}})
 }
 
-// Offsets gives what SetOffset noted, by boot.
-func (l *Log) Offsets(ctx context.Context) (all map[string]time.Duration, err error) {
+// BeginBoot notes that a boot began, after every true time known so far.
+func (l *Log) BeginBoot(ctx context.Context, boot string) error {
+	return l.ask(ctx, &request{light: true, ended: make(chan error, 1), fn: func(tx *store.Tx, _ *write) error { return offset.Begin(tx, boot) }})
+}
+
+// Span is between which true times a boot began.
+type Span = offset.Span
+
+// Clocks gives what SetOffset noted, and between which true times boots began, by
+// boot.
+func (l *Log) Clocks(ctx context.Context) (offsets map[string]time.Duration, spans map[string]Span, err error) {
 	err = l.db.Read(ctx, func(tx *store.Tx) error {
-		all, err = offset.All(tx)
+		if offsets, err = offset.All(tx); err != nil {
+			return err
+		}
+		spans, err = offset.Spans(tx)
 		return err
 	})
-	return all, err
+	return offsets, spans, err
 }

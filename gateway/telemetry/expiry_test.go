@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -59,7 +60,7 @@ func (h *house) came(c *cloud) string {
 		}
 	}
 	got := strings.ReplaceAll(strings.Join(c.topics(), " "), "gw/gw-1/t/", "")
-	c.got = nil
+	c.kept, c.got = c.got, nil
 	return got
 }
 
@@ -156,4 +157,91 @@ func TestExpiry_WhatWasSentGoesAgainWhateverItsAge(t *testing.T) {
 		}
 		h.leave()
 	})
+}
+
+// T-10: after a boot that knew the time come three that never do, then one that
+// does, and the link. What they stored comes in the order of each boot, and the
+// interval that is told contains the true time.
+func TestClock_ABootThatNeverLearnedTheTimeTellsAnIntervalThatContainsIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		clk := &hostClock{boot: "boot-0", began: time.Now()}
+		h, c := hourly(t, clk), newCloud(t)
+		truth := map[string]time.Time{}
+		say := func(name string) {
+			truth[name] = time.Now()
+			h.s.Append(iot.Message{Topic: name, Payload: []byte(`{}`), QoS: 1, Origin: iot.Origin{Source: "drv/a/b"}}, func(error) {})
+			rest(7 * time.Minute)
+		}
+		rest(10 * time.Minute)
+		for boot := 1; boot <= 3; boot++ {
+			h.clk = &hostClock{boot: fmt.Sprint("boot-", boot), began: time.Now()}
+			h.clk.(*hostClock).set(-20*365*24*time.Hour*time.Duration(boot%2+1), true)
+			h.crash()
+			for i := range 3 {
+				say(fmt.Sprintf("m/%d%d", boot, i))
+			}
+		}
+		h.clk = &hostClock{boot: "boot-4", began: time.Now()}
+		h.crash()
+		rest(time.Minute)
+		if got := h.came(c); got != "m/10 m/11 m/12 m/20 m/21 m/22 m/30 m/31 m/32" {
+			t.Errorf("came: %s", got)
+		}
+		told := 0
+		for key, m := range c.kept {
+			var e struct {
+				T, CQ string
+				TS    time.Time
+				CE    int64
+			}
+			if err := json.Unmarshal(m.Payload, &e); err != nil || !strings.HasPrefix(e.T, "m/") {
+				continue
+			}
+			told++
+			off := e.TS.Sub(truth[e.T]).Abs()
+			if e.CQ != "mono" || e.CE <= 0 || off > time.Duration(e.CE)*time.Millisecond || e.CE > int64(2*time.Hour/time.Millisecond) {
+				t.Errorf("%d: %s is off by %v: %s", key, e.T, off, m.Payload)
+			}
+		}
+		if told != 9 {
+			t.Errorf("%d told", told)
+		}
+		h.leave()
+	})
+}
+
+// T-11: the wall clock leaps by a month and back while a commit waits for its
+// gap. Go hands no test a leap of the host's clock alone; the seam is clock.Clock,
+// which is where the wall clock comes from, and the gap must not look at it.
+func TestClock_ALeapDuringTheCommitWindowChangesNothingOfIt(t *testing.T) {
+	want := windowOver(t, 0)
+	if want < balancedGap {
+		t.Fatalf("without a leap committed %v after the first", want)
+	}
+	for _, leap := range []time.Duration{30 * 24 * time.Hour, -30 * 24 * time.Hour} {
+		if got := windowOver(t, leap); got != want {
+			t.Errorf("leap %v: committed %v after the first, want %v", leap, got, want)
+		}
+	}
+}
+
+// windowOver is from the first commit to the next, the clock leaping between.
+func windowOver(t *testing.T, leap time.Duration) (window time.Duration) {
+	bubble(t, func(t *testing.T) {
+		clk := &hostClock{boot: "boot-1", began: time.Now()}
+		h := hourly(t, clk)
+		rest(time.Minute)
+		var first, second time.Time
+		say := func(at *time.Time) {
+			h.s.Append(iot.Message{Topic: "t", Payload: []byte(`{}`), QoS: 1, Origin: iot.Origin{Source: "drv/a/b"}}, func(error) { *at = time.Now() })
+		}
+		say(&first)
+		rest(10 * time.Millisecond)
+		say(&second)
+		clk.set(leap, false)
+		rest(time.Minute)
+		window = second.Sub(first)
+		h.leave()
+	})
+	return window
 }

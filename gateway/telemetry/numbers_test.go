@@ -17,11 +17,7 @@ import (
 var open = map[string]string{
 	"T-02": "no file layer that forgets what was not synced; what a torn log does is T-03",
 	"T-05": "the file system going read-only while it runs needs a mount of its own; at a start it is tested (TestRun_AReadOnlyStateFolderServesFromMemoryAndSaysSo)",
-	"T-10": "the interval `ce` of a boot that never synchronised is not computed yet",
-	"T-11": "Go's timers cannot be given a leap of the wall clock alone; all of them are monotonic",
-	"T-12": "the rate does not follow slow acknowledgements yet (9.1)",
 	"T-19": "a bench, not a test: one million messages",
-	"T-20": "no simulation of a fleet yet",
 	"T-23": "hold by configuration is not built; MQTT 3.1.1 has no word for a denied topic but the end of the connection, which is T-22",
 	"T-27": "power cuts of the profile saver are not counted yet",
 	"T-39": "72 hours",

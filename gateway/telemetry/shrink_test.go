@@ -56,11 +56,11 @@ func heap() uint64 {
 }
 
 // TestFold_WeeksOfOutageLoseDetailAndNothingElse is T-18: 14 days at 5 messages a
-// second with 64 MiB in the long mode, else half a day with the same share of
+// second with 64 MiB in the long mode, else five hours with the same share of
 // that. The oldest come as aggregates of a minute, the newest as they were, every
 // alarm comes, and every message is in something that came.
 func TestFold_WeeksOfOutageLoseDetailAndNothingElse(t *testing.T) {
-	minutes := gwtest.Rounds(12*60, 14*24*60)
+	minutes := gwtest.Rounds(5*60, 14*24*60)
 	bubble(t, func(t *testing.T) {
 		h := enter(t, Config{Uplinks: []Uplink{{Name: "cloud", Required: true, Enabled: true, Inflight: 1000, Routes: oneUplink[0].Routes}}})
 		h.leave()

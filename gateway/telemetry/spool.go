@@ -69,6 +69,7 @@ const (
 	streamGap   = time.Second // of a stream: below a kilobyte of flash each at 100 per second
 	saverGap    = 10 * time.Second
 	clockEvery  = 5 * time.Second        // looks at the clock's trust
+	noteEvery   = time.Hour              // stores the true time, though nothing stepped
 	stepOver    = 500 * time.Millisecond // a change of offset that is a step
 
 	defaultTo = "gw/{gateway}/t/{topic}"
@@ -186,6 +187,8 @@ type Spool struct {
 	mu      sync.Mutex
 	drains  int                      // uplinks that drain now
 	offsets map[string]time.Duration // true time minus time since boot, by boot
+	spans   map[string]messages.Span // between which true times boots began
+	noted   time.Duration            // time since boot of the last offset stored
 }
 
 // New checks cfg, declares the uplinks to the log and stages the start record.
@@ -210,11 +213,9 @@ func New(cfg Config, log *messages.Log, clk clock.Clock, src *ids.Source, m *met
 	if err := log.Declare(ctx, declared); err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
-	offsets, err := log.Offsets(ctx)
-	if err != nil {
+	if err := s.readClocks(ctx); err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
-	s.offsets = offsets
 	log.SetFold(s.fold)
 	s.synced.Store(clk.Synced())
 	s.sayStart()
@@ -456,6 +457,21 @@ func (s *Spool) Run(ctx context.Context) error {
 	}
 }
 
+// readClocks notes that this boot began and reads what is known of all.
+func (s *Spool) readClocks(ctx context.Context) error {
+	if err := s.log.BeginBoot(ctx, s.clk.Boot()); err != nil {
+		return err
+	}
+	offsets, spans, err := s.log.Clocks(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offsets, s.spans = offsets, spans
+	return nil
+}
+
 // watchClock learns whether the wall clock is to be trusted, and how far it is
 // ahead of the time since boot, so that what was captured before gets its time
 // (telemetry.md section 5).
@@ -465,23 +481,36 @@ func (s *Spool) watchClock(ctx context.Context) {
 	if !synced {
 		return
 	}
-	offset := time.Duration(s.clk.Now().UnixNano()) - s.clk.Up()
-	boot := s.clk.Boot()
+	now, up, boot := s.clk.Now(), s.clk.Up(), s.clk.Boot()
+	offset := time.Duration(now.UnixNano()) - up
 	s.mu.Lock()
 	old, known := s.offsets[boot]
 	moved := !known || (offset-old).Abs() > stepOver
+	due := moved || up-s.noted >= noteEvery
 	if moved {
 		s.offsets[boot] = offset
 	}
-	s.mu.Unlock()
-	if !moved {
-		return
+	if due {
+		s.noted = up
 	}
-	if known {
+	s.mu.Unlock()
+	if known && moved {
 		s.fig.clockSteps.Inc()
 		s.slog.Warn("clock stepped", "dur", offset-old)
 	}
-	if err := s.log.SetOffset(ctx, boot, offset); err != nil && !errors.Is(err, context.Canceled) {
+	if due {
+		s.noteClock(ctx, boot, offset, now)
+	}
+}
+
+// noteClock stores an offset, and with that the newest true time: boots that
+// never learn theirs began after it.
+func (s *Spool) noteClock(ctx context.Context, boot string, offset time.Duration, now time.Time) {
+	err := s.log.SetOffset(ctx, boot, offset, now)
+	if err == nil {
+		err = s.readClocks(ctx)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
 		s.slog.Warn("clock offset not stored", "err", err)
 	}
 }

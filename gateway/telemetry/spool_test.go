@@ -169,6 +169,7 @@ type cloud struct {
 	lose  func(Outgoing) (arrives, acked, doubled, cut bool) // nil: all is well
 	judge *judge.Judge
 	got   []Outgoing
+	kept  []Outgoing // what had come when it was looked at last
 	open  map[*flight]bool
 	wire  []*flight         // on their way, oldest first
 	most  int               // open at once

@@ -34,25 +34,49 @@ const (
 
 // stamp is what is decided when a message goes out for the first time and stays
 // the same when it goes out again.
+// ce bounds the error of ts; 0 is not known or not worth telling.
 type stamp struct {
 	ts time.Time
 	cq string
+	ce time.Duration
 }
+
+// ceOver is the error above which it is told.
+const ceOver = 100 * time.Millisecond
 
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
 // stampOf gives a record its time.
 func (s *Spool) stampOf(r *messages.Record) stamp {
 	if r.Synced {
-		return stamp{r.Wall, clockSync}
+		return stamp{ts: r.Wall, cq: clockSync}
 	}
 	s.mu.Lock()
 	offset, known := s.offsets[r.Boot]
+	span := s.spans[r.Boot]
 	s.mu.Unlock()
 	if known {
-		return stamp{time.Unix(0, 0).Add(offset + r.Up), clockEst}
+		return stamp{ts: time.Unix(0, 0).Add(offset + r.Up), cq: clockEst}
 	}
-	return stamp{r.Wall, clockMono}
+	return monoStamp(r.Wall, r.Up, span)
+}
+
+// monoStamp guesses the time of a boot that never synchronised: the wall clock,
+// kept between the newest true time before that boot and the first one after it.
+func monoStamp(wall time.Time, up time.Duration, span messages.Span) stamp {
+	st := stamp{ts: wall, cq: clockMono}
+	low := span.Floor.Add(up)
+	if !span.Floor.IsZero() && st.ts.Before(low) {
+		st.ts = low
+	}
+	if span.Floor.IsZero() || span.Ceil.Before(low) {
+		return st
+	}
+	if st.ts.After(span.Ceil) {
+		st.ts = span.Ceil
+	}
+	st.ce = max(st.ts.Sub(low), span.Ceil.Sub(st.ts))
+	return st
 }
 
 // laneName is a lane on the wire.
@@ -124,6 +148,10 @@ func (s *Spool) native(r *messages.Record, st stamp, back bool) []byte {
 		b = appendMember(b, ',', "boot", r.Boot)
 		b = append(b, `,"up":`...)
 		b = strconv.AppendInt(b, r.Up.Milliseconds(), 10)
+	}
+	if st.ce > ceOver {
+		b = append(b, `,"ce":`...)
+		b = strconv.AppendInt(b, st.ce.Milliseconds(), 10)
 	}
 	b = appendMember(b, ',', "src", r.Source)
 	b = appendMember(b, ',', "t", r.Topic)

@@ -116,7 +116,7 @@ func TestOutgoing_AnAggregateIsNativeAndSaysWhatItStandsFor(t *testing.T) {
 	s, u := wired(Route{Name: "all", From: "#", QoS: 1, Form: FormRaw})
 	r := record("dev/a", "t", `{"/v":{"count":7,"first":1,"last":2}}`)
 	r.Seq, r.Fold = 108, &messages.Folded{Level: 1, From: 100, N: 8, Bad: 1, Left: 3}
-	out, _ := s.outgoing(u, r, stamp{r.Wall, clockSync}, true)
+	out, _ := s.outgoing(u, r, stamp{ts: r.Wall, cq: clockSync}, true)
 	for _, want := range []string{`:f1-100-108"`, `"n":8`, `"agg":{"level":1,"window_s":60,"from":100,"to":108,"bad":1,"left_out":3}`, `"m":{"/v":`} {
 		if !strings.Contains(string(out.Payload), want) {
 			t.Errorf("%s lacks %s", out.Payload, want)
