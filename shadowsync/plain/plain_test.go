@@ -423,6 +423,9 @@ func TestDecide_ADeleteKeepsWhatChangedSince(t *testing.T) {
 	if p := decide(`{"baseVersion":1}`, shadowsync.UpdateWins); p.Write.Delete || p.Write.Update.Desired.String() != `{"a":null}` || !slices.Equal(p.Skipped, []string{"/reported/b"}) {
 		t.Errorf("older: %+v", p.Write)
 	}
+	if p := decide(`{"baseVersion":1,"clientToken":"app-7"}`, shadowsync.UpdateWins); len(p.Conflicts) != 1 || p.Conflicts[0].Winner != shadowsync.LocalWins || p.Conflicts[0].Writer != "app-7" {
+		t.Errorf("conflicts %+v; want what stays told, with who wanted it gone", p.Conflicts)
+	}
 	for _, p := range []Plan{decide(`{"baseVersion":2}`, shadowsync.UpdateWins), decide(`{"baseVersion":1}`, shadowsync.DeleteWins), decide(``, shadowsync.UpdateWins)} {
 		if !p.Write.Delete || p.Write.Update != nil {
 			t.Errorf("whole: %+v", p.Write)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,7 @@ func (o *options) sync() *cobra.Command {
 // shadowStatus shows the sync of all shadows, or of those of one thing.
 func (o *options) shadowStatus() *cobra.Command {
 	return verb("status [THING]", "How shadows do with their upstreams: synced, pending, conflict or blocked, since when, who won last", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
-		return o.run(cmd, "GET", syncPath, nil, drawSync(func(s syncedShadow) bool { return len(args) == 0 || s.Thing == args[0] }))
+		return o.run(cmd, "GET", syncPath, nil, drawSync(func(_ string, s syncedShadow) bool { return len(args) == 0 || s.Thing == args[0] }))
 	})
 }
 
@@ -41,7 +42,7 @@ func (o *options) getWide(cmd *cobra.Command, path, thing, name string) error {
 	if err := o.run(cmd, "GET", path, nil, nil); err != nil {
 		return err
 	}
-	return o.run(cmd, "GET", syncPath, nil, drawSync(func(s syncedShadow) bool { return s.Thing == thing && s.Shadow == name }))
+	return o.run(cmd, "GET", syncPath, nil, drawSync(func(_ string, s syncedShadow) bool { return s.Thing == thing && s.Shadow == name }))
 }
 
 type syncedShadow struct {
@@ -51,10 +52,10 @@ type syncedShadow struct {
 	Age                                  float64    `json:"age_s"`
 }
 
-func anyShadow(syncedShadow) bool { return true }
+func anyShadow(string, syncedShadow) bool { return true }
 
 // drawSync draws the shadows of all uplinks that are wanted.
-func drawSync(wanted func(syncedShadow) bool) table {
+func drawSync(wanted func(uplink string, s syncedShadow) bool) table {
 	return func(w io.Writer, body []byte) error {
 		var all map[string][]syncedShadow
 		if err := json.Unmarshal(body, &all); err != nil {
@@ -63,7 +64,7 @@ func drawSync(wanted func(syncedShadow) bool) table {
 		row(w, "UPLINK", "THING", "SHADOW", "STATE", "AGE", "CONFLICTS", "LAST WINNER", "REASON")
 		for _, uplink := range slices.Sorted(maps.Keys(all)) {
 			for _, s := range all[uplink] {
-				if wanted(s) {
+				if wanted(uplink, s) {
 					row(w, uplink, s.Thing, orDash(s.Shadow), s.State, s.age(), s.Conflicts, orDash(s.Winner), orDash(s.Reason))
 				}
 			}
@@ -79,6 +80,17 @@ func (s syncedShadow) age() string {
 		return "-"
 	}
 	return time.Duration(s.Age * float64(time.Second)).Round(time.Second).String()
+}
+
+// countsOf tells how many shadows are in each state, a dash for none.
+func countsOf(states map[string]int) string {
+	var told []string
+	for _, state := range slices.Sorted(maps.Keys(states)) {
+		if states[state] > 0 {
+			told = append(told, fmt.Sprintf("%s %d", state, states[state]))
+		}
+	}
+	return orDash(strings.Join(told, ", "))
 }
 
 func orDash(text string) string {

@@ -19,6 +19,8 @@ func syncing(t *testing.T) string {
 			fmt.Fprint(w, syncAnswer)
 		case "/tidehold/v1/sync/conflicts":
 			fmt.Fprint(w, `[{"id":1,"at":"2026-01-02T03:04:05Z","uplink":"up","thing":"pump","path":"/desired/on","local":"1","upstream":"2","winner":"cloudWins","writer":"app-7"}]`)
+		case "/tidehold/v1/uplinks":
+			fmt.Fprint(w, `[{"name":"up","profile":"aws-iot-core","state":"online","shadows":{"synced":1,"pending":1,"conflict":0,"blocked":1}}]`)
 		default:
 			fmt.Fprint(w, `{"state":{"desired":{"on":2}},"version":9}`)
 		}
@@ -40,6 +42,9 @@ func TestSync_EveryVerbShowsHowAShadowDoes(t *testing.T) {
 		{"shadow get pump -o wide", []string{`"version": 9`, "cloudWins"}, []string{"cfg", "fan"}},
 		{"shadow get pump --name cfg -o wide", []string{`"version": 9`, "too large"}, []string{"cloudWins"}},
 		{"shadow get pump", []string{`"version": 9`}, []string{"UPLINK"}},
+		{"uplink status", []string{"blocked 1, pending 1, synced 1"}, []string{"pump"}},
+		{"uplink status -o wide", []string{"blocked 1, pending 1, synced 1", synced, blocked, pending}, nil},
+		{"uplink status other -o wide", []string{"LAST WINNER"}, []string{"pump"}},
 		{"sync conflicts", []string{"2026-01-02T03:04:05Z", "/desired/on", "cloudWins", "app-7"}, []string{"UPLINK"}},
 		{"sync conflicts -o wide", []string{"UPLINK", "app-7"}, nil},
 	} {

@@ -82,8 +82,11 @@ func (o *options) uplink() *cobra.Command {
 		})
 	}
 	return group("uplink", "Links to the upstream brokers",
-		verb("status [NAME]", "State of the links", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd, "GET", path("", args), nil, drawUplinks)
+		verb("status [NAME]", "State of the links; with -o wide also how each shadow does", cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+			if err := o.run(cmd, "GET", path("", args), nil, drawUplinks); err != nil || o.output != "wide" {
+				return err
+			}
+			return o.run(cmd, "GET", syncPath, nil, drawSync(func(uplink string, _ syncedShadow) bool { return len(args) == 0 || uplink == args[0] }))
 		}),
 		move("cut", "Hold a link down until restore or restart"),
 		move("restore", "Let a cut link connect again, at once"),
@@ -216,13 +219,14 @@ func drawUplinks(w io.Writer, body []byte) error {
 	var list []struct {
 		Name, Profile, State, Error string
 		Since                       time.Time
+		Shadows                     map[string]int
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
 		return err
 	}
-	row(w, "UPLINK", "PROFILE", "STATE", "SINCE", "ERROR")
+	row(w, "UPLINK", "PROFILE", "STATE", "SINCE", "SHADOWS", "ERROR")
 	for _, u := range list {
-		row(w, u.Name, u.Profile, u.State, u.Since.Local().Format(time.DateTime), u.Error)
+		row(w, u.Name, u.Profile, u.State, u.Since.Local().Format(time.DateTime), countsOf(u.Shadows), u.Error)
 	}
 	return nil
 }
