@@ -228,51 +228,55 @@ func (r *Registry) ListGroups(ctx context.Context, q GroupQuery) (all []Group, e
 	return all, err
 }
 
-// AddToGroup puts a thing into a group; twice is once.
-func (r *Registry) AddToGroup(ctx context.Context, group, thing string) error {
-	return r.write(ctx, Change{GroupChange, group}, "add to thing group", func(tx *store.Tx) error {
-		if err := bothExist(tx, group, thing); err != nil {
-			return err
+// Regroup takes a thing out of groups and puts it into others, all or nothing. To
+// be in a group twice is once.
+func (r *Registry) Regroup(ctx context.Context, thing string, from, into []string) error {
+	return r.write(ctx, Change{ThingChange, thing}, "regroup thing", func(tx *store.Tx) error {
+		if _, found, err := thingOf(tx, thing); err != nil || !found {
+			return either(err, missing("thing", thing))
 		}
-		var static int
-		if found, err := tx.QueryRow(table.SelectMember, []any{group, thing}, &static); err != nil || found {
-			return err
+		for _, group := range from {
+			if err := leave(tx, group, thing); err != nil {
+				return err
+			}
 		}
-		if err := atMost(tx, groupsOfThingMax, "groups of thing "+thing, table.CountMemberships, thing); err != nil {
-			return err
+		for _, group := range into {
+			if err := join(tx, group, thing); err != nil {
+				return err
+			}
 		}
-		_, err := tx.Exec(table.InsertMember, group, thing, 0)
-		return err
+		return nil
 	})
 }
 
-func bothExist(tx *store.Tx, group, thing string) error {
+func join(tx *store.Tx, group, thing string) error {
 	if _, err := groupOf(tx, group); err != nil {
 		return err
 	}
-	_, found, err := thingOf(tx, thing)
-	if err != nil || !found {
-		return either(err, missing("thing", thing))
+	var static int
+	if found, err := tx.QueryRow(table.SelectMember, []any{group, thing}, &static); err != nil || found {
+		return err
 	}
-	return nil
+	if err := atMost(tx, groupsOfThingMax, "groups of thing "+thing, table.CountMemberships, thing); err != nil {
+		return err
+	}
+	_, err := tx.Exec(table.InsertMember, group, thing, 0)
+	return err
 }
 
-// RemoveFromGroup takes a thing out of a group.
-func (r *Registry) RemoveFromGroup(ctx context.Context, group, thing string) error {
-	return r.write(ctx, Change{GroupChange, group}, "remove from thing group", func(tx *store.Tx) error {
-		if err := bothExist(tx, group, thing); err != nil {
-			return err
-		}
-		var static int
-		if _, err := tx.QueryRow(table.SelectMember, []any{group, thing}, &static); err != nil {
-			return err
-		}
-		if static == 1 {
-			return fixed("membership of thing", thing)
-		}
-		_, err := tx.Exec(table.DeleteMember, group, thing)
+func leave(tx *store.Tx, group, thing string) error {
+	if _, err := groupOf(tx, group); err != nil {
 		return err
-	})
+	}
+	var static int
+	if _, err := tx.QueryRow(table.SelectMember, []any{group, thing}, &static); err != nil {
+		return err
+	}
+	if static == 1 {
+		return fixed("membership of thing", thing)
+	}
+	_, err := tx.Exec(table.DeleteMember, group, thing)
+	return err
 }
 
 // ThingsInGroup gives names of things in a group, and in those below it when

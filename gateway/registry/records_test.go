@@ -167,7 +167,7 @@ func TestStatic_IsReadOnlyKeepsItsIDAndGoesWithTheConfiguration(t *testing.T) {
 	want(t, "update thing", r.UpdateThing(ctx, "pump", ThingUpdate{Attributes: map[string]string{"a": "b"}}), iot.InvalidRequest)
 	want(t, "delete thing", r.DeleteThing(ctx, "pump", 0), iot.InvalidRequest)
 	want(t, "delete group", r.DeleteGroup(ctx, "cellar", 0), iot.InvalidRequest)
-	want(t, "leave group", r.RemoveFromGroup(ctx, "cellar", "pump"), iot.InvalidRequest)
+	want(t, "leave group", r.Regroup(ctx, "pump", []string{"cellar"}, nil), iot.InvalidRequest)
 	want(t, "delete policy", r.DeletePolicy(ctx, "house"), iot.InvalidRequest)
 	_, err := r.CreatePolicyVersion(ctx, "house", allowAll, true)
 	want(t, "new policy version", err, iot.InvalidRequest)
@@ -230,8 +230,8 @@ func TestGroup_NestsListsAndRefusesToGoWithChildren(t *testing.T) {
 	want(t, "with children", r.DeleteGroup(ctx, "g0", 0), iot.InvalidRequest)
 	_, err = r.CreateThing(ctx, Thing{Name: "t"})
 	ok(t, err)
-	ok(t, r.AddToGroup(ctx, "g3", "t"))
-	ok(t, r.AddToGroup(ctx, "g3", "t"))
+	ok(t, r.Regroup(ctx, "t", nil, []string{"g3"}))
+	ok(t, r.Regroup(ctx, "t", nil, []string{"g3"}))
 	for recursive, n := range map[bool]int{false: 0, true: 1} {
 		if all, err := r.ThingsInGroup(ctx, "g0", recursive, "", 10); err != nil || len(all) != n {
 			t.Errorf("things in g0, recursive %v: %v, %v", recursive, all, err)
@@ -373,7 +373,7 @@ func TestRights_GroupsOfTheThingCountWithThoseAbove(t *testing.T) {
 	}
 	_, err := r.CreateThing(ctx, Thing{Name: "pump", Attributes: map[string]string{"a": "b"}})
 	ok(t, err)
-	ok(t, r.AddToGroup(ctx, "cellar", "pump"))
+	ok(t, r.Regroup(ctx, "pump", nil, []string{"cellar"}))
 	ok(t, r.AttachPolicy(ctx, "own", CertificateTarget(c.ID)))
 	ok(t, r.AttachPolicy(ctx, "inner", GroupTarget("cellar")))
 	ok(t, r.AttachPolicy(ctx, "outer", GroupTarget("house")))

@@ -119,13 +119,26 @@ func (r *Registry) DeleteTemplate(ctx context.Context, name string) error {
 // Tag is a label of a resource.
 type Tag struct{ Key, Value string }
 
+// CheckTags refuses what no resource may have: InvalidRequest, LimitExceeded.
+func CheckTags(tags []Tag) error {
+	for _, t := range tags {
+		if t.Key == "" || len(t.Key) > 128 || len(t.Value) > 256 {
+			return iot.Errorf(iot.InvalidRequest, "tag %.140q: want a key of 1 to 128 and a value of at most 256 bytes", t.Key)
+		}
+	}
+	if len(tags) > TagsMax {
+		return iot.Errorf(iot.LimitExceeded, "%d tags; at most %d", len(tags), TagsMax)
+	}
+	return nil
+}
+
 // Tag sets labels of a resource (`thing/x`), at most TagsMax: LimitExceeded.
 func (r *Registry) Tag(ctx context.Context, resource string, tags []Tag) error {
+	if err := CheckTags(tags); err != nil {
+		return err
+	}
 	return r.db.Write(ctx, "registry tag", func(tx *store.Tx) error {
 		for _, t := range tags {
-			if t.Key == "" || len(t.Key) > 128 || len(t.Value) > 256 {
-				return iot.Errorf(iot.InvalidRequest, "tag %.140q: want a key of 1 to 128 and a value of at most 256 bytes", t.Key)
-			}
 			if _, err := tx.Exec(table.UpsertTag, resource, t.Key, t.Value); err != nil {
 				return err
 			}

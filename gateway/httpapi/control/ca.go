@@ -49,7 +49,7 @@ func registerCA(c *call) (any, error) {
 		CACertificate           string             `json:"caCertificate"`
 		VerificationCertificate string             `json:"verificationCertificate"`
 		RegistrationConfig      registrationConfig `json:"registrationConfig"`
-		Tags                    []tag              `json:"tags"`
+		Tags                    tags               `json:"tags"`
 		CertificateMode         string             `json:"certificateMode"`
 	}
 	if err := c.into(&in); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -203,6 +204,37 @@ func TestAllow_IsAskedForTheOperationOnItsResource(t *testing.T) {
 	h.allow.deny = "iot:DeleteThing"
 	h.refused(403, "AccessDeniedException", "DELETE", "/things/a", "")
 	h.ok("GET", "/things/a", "")
+}
+
+// TestCreate_WhatIsRefusedLeavesNothingBehind: a bad tag makes no policy, and an
+// unknown group changes no membership.
+func TestCreate_WhatIsRefusedLeavesNothingBehind(t *testing.T) {
+	h := build(t)
+	tagged := func(n int) string {
+		text, _ := json.Marshal(map[string]any{"policyDocument": allowAll, "tags": slices.Repeat([]any{map[string]string{"Key": "k", "Value": "v"}}, n)})
+		return string(text)
+	}
+	h.refused(400, "InvalidRequestException", "POST", "/policies/p", strings.Replace(tagged(1), `"Key":"k"`, `"Key":""`, 1))
+	h.refused(410, "LimitExceededException", "POST", "/policies/p", tagged(51))
+	h.refused(404, "ResourceNotFoundException", "GET", "/policies/p", "")
+	h.ok("POST", "/policies/p", tagged(1))
+	if got := h.ok("GET", "/tags?resourceArn="+url.QueryEscape(arn("policy/p")), ""); fmt.Sprint(got["tags"]) != "[map[Key:k Value:v]]" {
+		t.Errorf("tags: %v", got)
+	}
+
+	h.ok("POST", "/things/pump", "")
+	h.ok("POST", "/thing-groups/hall", "")
+	h.ok("POST", "/thing-groups/roof", "")
+	h.ok("PUT", "/thing-groups/addThingToThingGroup", `{"thingGroupName":"hall","thingName":"pump"}`)
+	h.refused(404, "ResourceNotFoundException", "PUT", "/thing-groups/updateThingGroupsForThing", `{"thingName":"pump","thingGroupsToRemove":["hall"],"thingGroupsToAdd":["roof","none"]}`)
+	groups := func() string { return fmt.Sprint(h.ok("GET", "/things/pump/thing-groups", "")["thingGroups"]) }
+	if got := groups(); !strings.Contains(got, "hall") || strings.Contains(got, "roof") {
+		t.Errorf("a refused change moved the thing: %s", got)
+	}
+	h.ok("PUT", "/thing-groups/updateThingGroupsForThing", `{"thingName":"pump","thingGroupsToRemove":["hall"],"thingGroupsToAdd":["roof"]}`)
+	if got := groups(); strings.Contains(got, "hall") || !strings.Contains(got, "roof") {
+		t.Errorf("moved: %s", got)
+	}
 }
 
 func TestPages_GoToTheEndWithTokensThatClientsAccept(t *testing.T) {

@@ -31,7 +31,7 @@ func createGroup(c *call) (any, error) {
 	var in struct {
 		ParentGroupName      string          `json:"parentGroupName"`
 		ThingGroupProperties groupProperties `json:"thingGroupProperties"`
-		Tags                 []tag           `json:"tags"`
+		Tags                 tags            `json:"tags"`
 	}
 	if err := c.into(&in); err != nil {
 		return nil, err
@@ -153,7 +153,7 @@ func addToGroup(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.registry().AddToGroup(c, group, thing)
+	return nil, c.registry().Regroup(c, thing, nil, []string{group})
 }
 
 func removeFromGroup(c *call) (any, error) {
@@ -161,7 +161,7 @@ func removeFromGroup(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.registry().RemoveFromGroup(c, group, thing)
+	return nil, c.registry().Regroup(c, thing, []string{group}, nil)
 }
 
 func updateGroupsOfThing(c *call) (any, error) {
@@ -173,17 +173,7 @@ func updateGroupsOfThing(c *call) (any, error) {
 	if err := c.into(&in); err != nil {
 		return nil, err
 	}
-	for _, group := range in.ThingGroupsToRemove {
-		if err := c.registry().RemoveFromGroup(c, group, in.ThingName); err != nil {
-			return nil, err
-		}
-	}
-	for _, group := range in.ThingGroupsToAdd {
-		if err := c.registry().AddToGroup(c, group, in.ThingName); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
+	return nil, c.registry().Regroup(c, in.ThingName, in.ThingGroupsToRemove, in.ThingGroupsToAdd)
 }
 
 func listThingsInGroup(c *call) (any, error) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/policy"
@@ -51,7 +52,7 @@ func createPolicy(c *call) (any, error) {
 		return nil, err
 	}
 	var in struct {
-		Tags []tag `json:"tags"`
+		Tags tags `json:"tags"`
 	}
 	if err := c.into(&in); err != nil {
 		return nil, err
@@ -330,7 +331,7 @@ func (c *call) verdicts(compiled *policy.Compiled, info authInfo) (results []any
 	}
 	for _, arn := range info.Resources {
 		resource, _ := c.h.cfg.Scope.Resource(arn)
-		d := compiled.Evaluate(policy.Request{Action: action, Resource: resource, Now: c.registry().Moment().Time()})
+		d := compiled.Evaluate(policy.Request{Action: action, Resource: resource, Now: c.now()})
 		deciding := []any{}
 		if d.Policy != "" {
 			deciding = append(deciding, policyItem(c, d.Policy))
@@ -359,6 +360,14 @@ func (c *call) verdicts(compiled *policy.Compiled, info authInfo) (results []any
 		results = append(results, result)
 	}
 	return results, nil
+}
+
+// now is the time that policies see: none while the clock is not trusted.
+func (c *call) now() time.Time {
+	if m := c.registry().Moment(); m.Synced {
+		return m.Now
+	}
+	return time.Time{}
 }
 
 // statement names the statement that decided, and gives its text.

@@ -34,7 +34,7 @@ func createTemplate(c *call) (any, error) {
 		Enabled             bool             `json:"enabled"`
 		ProvisioningRoleArn string           `json:"provisioningRoleArn"`
 		PreProvisioningHook provisioningHook `json:"preProvisioningHook"`
-		Tags                []tag            `json:"tags"`
+		Tags                tags             `json:"tags"`
 		Type                string           `json:"type"`
 	}
 	if err := c.into(&in); err != nil {

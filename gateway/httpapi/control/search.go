@@ -34,7 +34,7 @@ func describeEndpoint(c *call) (any, error) {
 func tagResource(c *call) (any, error) {
 	var in struct {
 		ResourceArn string `json:"resourceArn"`
-		Tags        []tag  `json:"tags"`
+		Tags        tags   `json:"tags"`
 	}
 	if err := c.into(&in); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func listTags(c *call) (any, error) {
 		return nil, err
 	}
 	all, err := c.registry().Tags(c, resource)
-	return answer{"tags": each(all, func(t registry.Tag) any { return tag(t) })}, err
+	return answer{"tags": append([]registry.Tag{}, all...)}, err
 }
 
 // term is one condition of a search: field and value, which may end in `*`.

@@ -212,7 +212,7 @@ func createType(c *call) (any, error) {
 			ThingTypeDescription string   `json:"thingTypeDescription"`
 			SearchableAttributes []string `json:"searchableAttributes"`
 		} `json:"thingTypeProperties"`
-		Tags []tag `json:"tags"`
+		Tags tags `json:"tags"`
 	}
 	if err := c.into(&in); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,10 @@ func (c *call) into(v any) error {
 	if len(bytes.TrimSpace(c.body)) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(c.body, v); err != nil {
+	var judged *iot.Error
+	if err := json.Unmarshal(c.body, v); errors.As(err, &judged) {
+		return err
+	} else if err != nil {
 		return iot.Errorf(iot.InvalidRequest, "the request body is not the JSON of this operation: %v", err)
 	}
 	return nil
@@ -198,20 +202,22 @@ type attributePayload struct {
 	Merge      bool              `json:"merge"`
 }
 
-// tags are how labels come in and go out.
-type tag struct {
-	Key   string `json:"Key"`
-	Value string `json:"Value"`
+// tags are labels that come in. They are judged while they are read: a creation
+// that brings bad ones makes nothing.
+type tags []registry.Tag
+
+// UnmarshalJSON reads a list of Key and Value.
+func (t *tags) UnmarshalJSON(text []byte) error {
+	if err := json.Unmarshal(text, (*[]registry.Tag)(t)); err != nil {
+		return err
+	}
+	return registry.CheckTags(*t)
 }
 
 // label stores the tags that came with a creation.
-func (c *call) label(resource string, tags []tag) error {
-	if len(tags) == 0 {
+func (c *call) label(resource string, t tags) error {
+	if len(t) == 0 {
 		return nil
 	}
-	var list []registry.Tag
-	for _, t := range tags {
-		list = append(list, registry.Tag(t))
-	}
-	return c.registry().Tag(c, resource, list)
+	return c.registry().Tag(c, resource, t)
 }
