@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/registry/row"
@@ -235,6 +236,11 @@ func (r *Registry) Regroup(ctx context.Context, thing string, from, into []strin
 		if _, found, err := thingOf(tx, thing); err != nil || !found {
 			return either(err, missing("thing", thing))
 		}
+		for _, group := range slices.Concat(from, into) {
+			if _, err := groupOf(tx, group); err != nil {
+				return err
+			}
+		}
 		for _, group := range from {
 			if err := leave(tx, group, thing); err != nil {
 				return err
@@ -250,9 +256,6 @@ func (r *Registry) Regroup(ctx context.Context, thing string, from, into []strin
 }
 
 func join(tx *store.Tx, group, thing string) error {
-	if _, err := groupOf(tx, group); err != nil {
-		return err
-	}
 	var static int
 	if found, err := tx.QueryRow(table.SelectMember, []any{group, thing}, &static); err != nil || found {
 		return err
@@ -265,9 +268,6 @@ func join(tx *store.Tx, group, thing string) error {
 }
 
 func leave(tx *store.Tx, group, thing string) error {
-	if _, err := groupOf(tx, group); err != nil {
-		return err
-	}
 	var static int
 	if _, err := tx.QueryRow(table.SelectMember, []any{group, thing}, &static); err != nil {
 		return err

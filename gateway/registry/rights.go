@@ -50,10 +50,6 @@ type standing struct {
 	named bool
 }
 
-func (c Certificate) standing() standing {
-	return standing{c.Status, c.CA != "" && c.Mode == ModeSNIOnly}
-}
-
 // errNoName refuses a client of an SNI_ONLY CA, as AWS does.
 func errNoName(id string) error {
 	return iot.Errorf(iot.Unauthorized, "certificate %s is of a CA in mode SNI_ONLY, and the client named no server: connect to the host name, not to its address", id)
@@ -67,7 +63,7 @@ func (r *Registry) Identify(ctx context.Context, h Hello) (iot.Principal, error)
 	id := pki.ID(leaf)
 	known, err := r.standings.Get(id, func() (standing, error) {
 		c, err := r.Certificate(ctx, id)
-		return c.standing(), err
+		return standing{c.Status, c.CA != "" && c.Mode == ModeSNIOnly}, err
 	})
 	if iot.CodeOf(err) == iot.NotFound {
 		return iot.Principal{}, &iot.Error{Code: iot.Unauthorized, Message: "certificate " + id + " is not registered", Err: ErrUnknown}
