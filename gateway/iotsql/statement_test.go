@@ -120,6 +120,8 @@ func TestEval_DocumentIsSharedByRulesOfBothVersions(t *testing.T) {
 	}
 }
 
+// An unsupported function is an error when the rule is made, never silently true
+// (FL-201).
 func TestParse_ChecksFunctionsAndVariables(t *testing.T) {
 	for _, c := range []struct{ sql, token, expected string }{
 		{"SELECT uper(a)", "uper", "did you mean upper?"},
