@@ -17,15 +17,34 @@ const pollMin = 10 * time.Millisecond
 // CheckSensor checks an entry of `sensors` against its driver: address, poll,
 // options, names and units of readings. Filters are checked by drivers/filter.
 func CheckSensor(c SensorConfig, d Driver) []Problem {
-	sheet := d.Describe()
-	_, problems := CheckOptions(sheet.Options, c.Options)
-	problems = append(problems, checkAddresses(c, sheet)...)
+	own, shape := DriverFor(c, d)
+	sheet, problems := own.Describe(), shape
+	if len(shape) == 0 {
+		_, problems = CheckOptions(sheet.Options, c.Options)
+	}
+	problems = append(problems, checkPlace(c, sheet)...)
 	if c.Poll <= 0 {
 		problems = append(problems, Problem{Path: "poll", Message: "want more than 0"})
 	} else if c.Poll < pollMin {
 		problems = append(problems, Problem{Path: "poll", Message: fmt.Sprintf("%v is too often", c.Poll), Hint: fmt.Sprintf("at least %v", pollMin)})
 	}
+	if len(shape) > 0 { // what it reads is not known
+		return problems
+	}
 	return append(problems, checkReadings(c, sheet)...)
+}
+
+// checkPlace checks bus and address against where such a part sits.
+func checkPlace(c SensorConfig, sheet Info) []Problem {
+	switch {
+	case sheet.Bus == "" && c.Bus != "":
+		return []Problem{{Path: "bus", Message: fmt.Sprintf("a %s sits on no bus", sheet.Name), Hint: "the kernel reads it"}}
+	case sheet.Bus == "" && len(c.Address) > 0:
+		return []Problem{{Path: "address", Message: fmt.Sprintf("a %s has no address", sheet.Name), Hint: "its options find it"}}
+	case sheet.Bus != "" && len(c.Address) == 0 && len(sheet.Addresses) == 0:
+		return []Problem{{Path: "address", Message: fmt.Sprintf("a %s has no usual address", sheet.Name), Hint: "like 0x48"}}
+	}
+	return checkAddresses(c, sheet)
 }
 
 func checkAddresses(c SensorConfig, sheet Info) []Problem {

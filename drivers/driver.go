@@ -26,6 +26,29 @@ type Recognizer interface {
 	Distinct() bool
 }
 
+// Shaped is a Driver whose channels follow from the options of a part: what its
+// own Describe tells is the form that all its parts share.
+type Shaped interface {
+	Driver
+	// Shape gives the driver of one part. Problems have paths from the part's
+	// entry; with any there is no driver.
+	Shape(options map[string]any) (Driver, []Problem)
+}
+
+// DriverFor gives the driver of one sensor: d, or what d makes of its options.
+// With problems it is d.
+func DriverFor(c SensorConfig, d Driver) (Driver, []Problem) {
+	shaped, ok := d.(Shaped)
+	if !ok {
+		return d, nil
+	}
+	own, problems := shaped.Shape(c.Options)
+	if len(problems) > 0 {
+		return d, problems
+	}
+	return own, nil
+}
+
 // Device is one chip that a Driver opened. Its methods are called by one
 // goroutine at a time.
 type Device interface {
@@ -79,7 +102,8 @@ type Channel struct {
 type Info struct {
 	// Name is the word in `driver:`.
 	Name string
-	// Bus is the type of bus the chip sits on: i2c, spi, onewire.
+	// Bus is the type of bus the chip sits on: i2c, spi, onewire. Empty: it sits
+	// on none, and Open gets no Handle; the kernel reads such a part.
 	Bus string
 	// Addresses are the addresses the chip can have, the usual one first. On an
 	// SPI bus they are chip selects.

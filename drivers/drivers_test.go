@@ -234,7 +234,7 @@ func TestCheckOptions_ProblemsLeadToTheirPlace(t *testing.T) {
 type thermo struct{ Driver }
 
 func (thermo) Describe() Info {
-	return Info{Name: "thermo", Addresses: []uint16{0x48}, Channels: []Channel{{Name: "temperature", Quantity: Temperature}, {Name: "humidity", Quantity: Humidity}}}
+	return Info{Name: "thermo", Bus: "i2c", Addresses: []uint16{0x48}, Channels: []Channel{{Name: "temperature", Quantity: Temperature}, {Name: "humidity", Quantity: Humidity}}}
 }
 
 func TestCheckSensor_ProblemsLeadToTheirPlace(t *testing.T) {

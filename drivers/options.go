@@ -19,6 +19,8 @@ const (
 	Text     Kind = "text"
 	Duration Kind = "duration"
 	Group    Kind = "map"
+	// Free is a value of any form, which a Shaped driver reads by itself.
+	Free Kind = "free"
 )
 
 // Option describes one key of `options`.
@@ -119,6 +121,8 @@ func (o Option) read(raw any, path string) (any, []Problem) {
 
 func (o Option) convert(raw any) (any, bool) {
 	switch o.Kind {
+	case Free:
+		return raw, true
 	case Bool:
 		v, ok := raw.(bool)
 		return v, ok

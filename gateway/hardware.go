@@ -90,7 +90,11 @@ func (g *Gateway) simulate(world *sim.World) error {
 		if !ok {
 			return fmt.Errorf("sensor %q: no driver %q", s.Name, s.Driver)
 		}
-		all = append(all, world.AddSensor(s, driver.Describe()))
+		own, problems := drivers.DriverFor(s, driver)
+		if len(problems) > 0 {
+			return fmt.Errorf("sensor %q: %s", s.Name, problems[0])
+		}
+		all = append(all, world.AddSensor(s, own.Describe()))
 	}
 	for _, in := range g.cfg.Inputs {
 		if in.Pin != nil && g.simulated(in.Pin.Chip) {

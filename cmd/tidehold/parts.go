@@ -8,6 +8,7 @@ import (
 	"github.com/tidehold/tidehold/drivers/bme280"
 	"github.com/tidehold/tidehold/drivers/gas"
 	"github.com/tidehold/tidehold/drivers/humidity"
+	"github.com/tidehold/tidehold/drivers/kernel"
 	"github.com/tidehold/tidehold/drivers/light"
 	"github.com/tidehold/tidehold/drivers/power"
 	"github.com/tidehold/tidehold/drivers/temperature"
@@ -33,6 +34,8 @@ func parts() partTable {
 		"ina219":   power.INA219(),
 		"ina226":   power.INA226(),
 		"ina260":   power.INA260(),
+		"hwmon":    kernel.Hwmon("/sys"),
+		"iio":      kernel.IIO("/sys"),
 		"lm75":     temperature.LM75(),
 		"max31855": temperature.MAX31855(),
 		"max31865": temperature.MAX31865(),
@@ -43,8 +46,11 @@ func parts() partTable {
 		"sht3x":    humidity.SHT3x(),
 		"sht4x":    humidity.SHT4x(),
 		"si7021":   humidity.Si7021(),
+		"sysfs":    kernel.Sysfs("/sys"),
+		"thermal":  kernel.Thermal("/sys"),
 		"tmp102":   temperature.TMP102(),
 		"tmp117":   temperature.TMP117(),
+		"w1_therm": kernel.W1Therm("/sys"),
 		"veml7700": light.VEML7700(),
 	}
 }

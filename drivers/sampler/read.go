@@ -66,6 +66,9 @@ func silent(err error) bool {
 
 // open tries the addresses in turn: the first that identifies is it.
 func (p *part) open(ctx context.Context) (drivers.Device, error) {
+	if p.sheet.Bus == "" {
+		return p.driver.Open(ctx, nil, p.options)
+	}
 	if p.bus == nil {
 		if p.busErr == nil {
 			return nil, drivers.ErrNoBus

@@ -119,12 +119,14 @@ type part struct {
 }
 
 func newPart(c Sensor, clk clock.Clock) (*part, error) {
-	cfg, sheet := c.Config, c.Driver.Describe()
+	cfg := c.Config
+	driver, _ := drivers.DriverFor(cfg, c.Driver)
+	sheet := driver.Describe()
 	if problems := drivers.CheckSensor(cfg, c.Driver); len(problems) > 0 {
 		return nil, fmt.Errorf("sensor %s: %s", cfg.Name, problems[0])
 	}
 	options, _ := drivers.CheckOptions(sheet.Options, cfg.Options)
-	p := &part{cfg: cfg, driver: c.Driver, sheet: sheet, options: options, bus: c.Bus, busErr: c.BusError, address: cfg.Address}
+	p := &part{cfg: cfg, driver: driver, sheet: sheet, options: options, bus: c.Bus, busErr: c.BusError, address: cfg.Address}
 	if len(p.address) == 0 {
 		p.address = sheet.Addresses
 	}

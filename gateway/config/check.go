@@ -107,7 +107,6 @@ func (l *loader) checkParts() {
 }
 
 func (l *loader) checkSensor(m *tree.Map, s drivers.SensorConfig) {
-	bus, known := l.busOf(m, s)
 	for name, r := range s.Readings {
 		if _, err := filter.Parse(r.Filters); err != nil {
 			var fault *filter.Error
@@ -117,6 +116,7 @@ func (l *loader) checkSensor(m *tree.Map, s drivers.SensorConfig) {
 		}
 	}
 	if l.opt.Parts == nil || s.Driver == "" {
+		l.busOf(m, s)
 		return
 	}
 	driver, ok := l.opt.Parts.Driver(s.Driver)
@@ -126,9 +126,15 @@ func (l *loader) checkSensor(m *tree.Map, s drivers.SensorConfig) {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		m.Fail("driver", fmt.Sprintf("unknown driver %q", s.Driver), hint)
+		l.busOf(m, s)
 		return
 	}
-	sheet := driver.Describe()
+	own, _ := drivers.DriverFor(s, driver) // its problems are CheckSensor's
+	sheet := own.Describe()
+	bus, known := drivers.BusConfig{}, false
+	if sheet.Bus != "" {
+		bus, known = l.busOf(m, s)
+	}
 	if known && bus.Type != busSim && bus.Type != sheet.Bus {
 		m.Fail("bus", fmt.Sprintf("bus %q is of type %s; a %s sits on %s", bus.Name, bus.Type, s.Driver, sheet.Bus), "")
 	}
