@@ -260,19 +260,32 @@ func Fuzz(f *testing.F, list ...drivers.Driver) {
 		if which < 0 || which >= len(list) || len(replies) == 0 {
 			return
 		}
-		d := list[which]
-		synctest.Test(t, func(t *testing.T) {
-			h := drivers.NewHandle(&babble{replies: replies, mode: mode}, d.Describe().Addresses[0])
-			dev, err := d.Open(t.Context(), h, Checked(t, d, nil))
-			if err != nil {
-				return
-			}
-			if list, err := dev.Read(t.Context()); err == nil {
-				Sane(t, d, list)
-			}
-			_ = dev.Close()
-		})
+		synctest.Test(t, func(t *testing.T) { Answer(t, list[which], mode, replies) })
 	})
+}
+
+// Answer opens a device and reads it once while every transaction is answered
+// from replies, over and over. With mode 1 every third byte is a checksum that
+// starts with 0xff, with mode 2 one that starts with 0.
+func Answer(t *testing.T, d drivers.Driver, mode byte, replies []byte) {
+	t.Helper()
+	h := drivers.NewHandle(&babble{replies: replies, mode: mode}, address(d))
+	dev, err := d.Open(t.Context(), h, Checked(t, d, nil))
+	if err != nil {
+		return
+	}
+	if list, err := dev.Read(t.Context()); err == nil {
+		Sane(t, d, list)
+	}
+	_ = dev.Close()
+}
+
+// address is the usual one of a chip, or any when it has none.
+func address(d drivers.Driver) uint16 {
+	if list := d.Describe().Addresses; len(list) > 0 {
+		return list[0]
+	}
+	return 0x44
 }
 
 // babble is a bus that answers from a list of bytes, over and over.
@@ -285,8 +298,7 @@ type babble struct {
 func (b *babble) Name() string    { return "babble" }
 func (b *babble) Simulated() bool { return true }
 
-// Tx answers; with mode 1 every third byte is a checksum that starts with
-// 0xff, with mode 2 one that starts with 0.
+// Tx answers, with checksums by mode; 3 has one over all of seven bytes.
 func (b *babble) Tx(_ context.Context, _ uint16, _, r []byte) error {
 	for i := range r {
 		r[i] = b.replies[b.at%len(b.replies)]
@@ -337,7 +349,7 @@ func (w *Wire) Tx(_ context.Context, _ uint16, out, in []byte) error {
 func OnWire(t *testing.T, d drivers.Driver, raw map[string]any, answers ...[]byte) (drivers.Device, *Wire) {
 	t.Helper()
 	w := &Wire{Answers: answers}
-	dev, err := d.Open(t.Context(), drivers.NewHandle(w, d.Describe().Addresses[0]), Checked(t, d, raw))
+	dev, err := d.Open(t.Context(), drivers.NewHandle(w, address(d)), Checked(t, d, raw))
 	if err != nil {
 		t.Fatal(err)
 	}
