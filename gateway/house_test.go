@@ -44,7 +44,7 @@ var doors = map[string][]string{
 // pure rooms decide: no network, no files, no lock, no clock, no goroutine.
 var pure = []string{
 	"gateway/iot", "gateway/topic", "gateway/topic/template", "gateway/spelling", "gateway/policy", "gateway/iotsql", "gateway/iotsql/",
-	"gateway/shadow/doc", "gateway/sigv4", "gateway/ban", "gateway/bucket", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "drivers/bus/verdict", "shadowsync/pace",
+	"gateway/shadow/doc", "gateway/sigv4", "gateway/ban", "gateway/bucket", "gateway/provision/cbor", "gateway/registry/table", "gateway/telemetry/judge", "gateway/telemetry/fold", "gateway/uplink/profile", "drivers/filter", "drivers/formula", "drivers/bus/verdict", "shadowsync/pace",
 	"shadowsync/patch",
 }
 
@@ -100,6 +100,7 @@ var arrows = map[string][]string{
 	"drivers/sheet":              {"drivers"},
 	"drivers/survey":             {"drivers"},
 	"drivers/filter":             {},
+	"drivers/formula":            {},
 	"drivers/sampler":            {"drivers", "drivers/filter", "gateway/clock", "gateway/metrics"},
 	"shadowsync/selection":       {"gateway/iot", "shadowsync"},
 	"shadowsync":                 {"gateway/iot", "gateway/topic", "gateway/shadow/doc", "gateway/clock", "gateway/metrics", "gateway/ids", "shadowsync/pace", "shadowsync/home", "shadowsync/status", "shadowsync/patch"},
