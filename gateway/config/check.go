@@ -107,35 +107,30 @@ func (l *loader) checkParts() {
 }
 
 func (l *loader) checkSensor(m *tree.Map, s drivers.SensorConfig) {
+	driver, ok := drivers.Driver(nil), false
+	if l.opt.Parts != nil {
+		driver, ok = l.opt.Parts.Driver(s.Driver)
+	}
+	bus, known := drivers.BusConfig{}, false
+	if !ok || driver.Describe().Bus != "" || s.Bus != "" {
+		bus, known = l.busOf(m, s)
+	}
 	for name, r := range s.Readings {
-		if _, err := filter.Parse(r.Filters); err != nil {
-			var fault *filter.Error
-			if errors.As(err, &fault) {
-				m.Fail(fmt.Sprintf("%s.filters[%d]", tree.Member("readings", name), fault.Index), err.Error(), "")
-			}
+		var fault *filter.Error
+		if _, err := filter.Parse(r.Filters); errors.As(err, &fault) {
+			m.Fail(fmt.Sprintf("%s.filters[%d]", tree.Member("readings", name), fault.Index), err.Error(), "")
 		}
 	}
 	if l.opt.Parts == nil || s.Driver == "" {
-		l.busOf(m, s)
 		return
 	}
-	driver, ok := l.opt.Parts.Driver(s.Driver)
 	if !ok {
-		hint := "there are " + strings.Join(l.opt.Parts.Names(), ", ")
-		if near, found := spelling.Nearest(s.Driver, l.opt.Parts.Names()); found {
-			hint = fmt.Sprintf("did you mean %q?", near)
-		}
-		m.Fail("driver", fmt.Sprintf("unknown driver %q", s.Driver), hint)
-		l.busOf(m, s)
+		m.Fail("driver", fmt.Sprintf("unknown driver %q", s.Driver), amongst(s.Driver, l.opt.Parts.Names(), ""))
 		return
 	}
 	own, _ := drivers.DriverFor(s, driver) // its problems are CheckSensor's
 	sheet := own.Describe()
-	bus, known := drivers.BusConfig{}, false
-	if sheet.Bus != "" {
-		bus, known = l.busOf(m, s)
-	}
-	if known && bus.Type != busSim && bus.Type != sheet.Bus {
+	if known && sheet.Bus != "" && bus.Type != busSim && bus.Type != sheet.Bus {
 		m.Fail("bus", fmt.Sprintf("bus %q is of type %s; a %s sits on %s", bus.Name, bus.Type, s.Driver, sheet.Bus), "")
 	}
 	problems := drivers.CheckSensor(s, driver)
@@ -160,18 +155,23 @@ func (l *loader) busOf(m *tree.Map, s drivers.SensorConfig) (drivers.BusConfig, 
 		}
 		names = append(names, b.Name)
 	}
-	hint := "add it to buses"
-	if near, found := spelling.Nearest(s.Bus, names); found {
-		hint = fmt.Sprintf("did you mean %q?", near)
-	} else if len(names) > 0 {
-		hint = "there are " + strings.Join(names, ", ")
-	}
 	message := fmt.Sprintf("unknown bus %q", s.Bus)
 	if s.Bus == "" {
 		message = "the sensor has no bus"
 	}
-	m.Fail("bus", message, hint)
+	m.Fail("bus", message, amongst(s.Bus, names, "add it to buses"))
 	return drivers.BusConfig{}, false
+}
+
+// amongst is the hint for an unknown word of a list: the nearest one, or all.
+func amongst(word string, list []string, none string) string {
+	if near, found := spelling.Nearest(word, list); found {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	if len(list) == 0 {
+		return none
+	}
+	return "there are " + strings.Join(list, ", ")
 }
 
 // guardForm is `PART.CHANNEL > NUMBER`, `INPUT` or `not INPUT`.

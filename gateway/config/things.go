@@ -10,7 +10,6 @@ import (
 	"github.com/tidehold/tidehold/gateway/config/tree"
 	"github.com/tidehold/tidehold/gateway/iot"
 	"github.com/tidehold/tidehold/gateway/iotsql"
-	"github.com/tidehold/tidehold/gateway/spelling"
 )
 
 var (
@@ -115,11 +114,7 @@ func (l *loader) checkAction(m *tree.Map, path string, action json.RawMessage) b
 	}
 	for kind, fields := range members {
 		if !slices.Contains(l.opt.Actions, kind) {
-			hint := "there are " + strings.Join(l.opt.Actions, ", ")
-			if near, ok := spelling.Nearest(kind, l.opt.Actions); ok {
-				hint = fmt.Sprintf("did you mean %q?", near)
-			}
-			m.Fail(path, fmt.Sprintf("action %q is not available here", kind), hint)
+			m.Fail(path, fmt.Sprintf("action %q is not available here", kind), amongst(kind, l.opt.Actions, "none is"))
 			return false
 		}
 		if !strings.HasPrefix(string(fields), "{") {
