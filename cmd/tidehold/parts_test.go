@@ -1,10 +1,13 @@
 package main
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/tidehold/tidehold/drivers"
 	"github.com/tidehold/tidehold/drivers/sim"
+	"github.com/tidehold/tidehold/gateway/config"
 )
 
 // Goal: every driver stands under its own name, says how it is recognised and
@@ -30,6 +33,24 @@ func TestParts_EachHasItsNameABoundAndASimulatedChip(t *testing.T) {
 		}
 		for _, p := range sim.CheckSensor(drivers.SensorConfig{Driver: name}, sheet) {
 			t.Errorf("%s: %s", name, p)
+		}
+	}
+}
+
+// Goal: the file that shows every kind of part is right, with these drivers, and
+// every driver of a chip on a board stands in the README.
+func TestParts_TheExampleAndTheReadmeKnowThem(t *testing.T) {
+	_, problems := config.Load("../../configs/parts.yaml", config.Options{Hostname: "pi", Parts: parts(), CheckSimulated: sim.CheckSensor})
+	for _, p := range problems {
+		t.Error(p)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range parts() {
+		if !strings.Contains(string(readme), "`"+name+"`") {
+			t.Errorf("the README does not name %s", name)
 		}
 	}
 }

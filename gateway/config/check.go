@@ -112,7 +112,7 @@ func (l *loader) checkSensor(m *tree.Map, s drivers.SensorConfig) {
 		driver, ok = l.opt.Parts.Driver(s.Driver)
 	}
 	bus, known := drivers.BusConfig{}, false
-	if !ok || driver.Describe().Bus != "" || s.Bus != "" {
+	if s.Bus != "" || l.opt.Parts != nil && (!ok || driver.Describe().Bus != "") {
 		bus, known = l.busOf(m, s)
 	}
 	for name, r := range s.Readings {

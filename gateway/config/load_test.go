@@ -48,7 +48,9 @@ func TestLoad_EveryExampleHasNoErrors(t *testing.T) {
 	}
 	for _, file := range files {
 		opt := quiet()
-		opt.Parts = oneDriver{}
+		if filepath.Base(file) != "parts.yaml" { // which cmd/tidehold loads with its drivers
+			opt.Parts = oneDriver{}
+		}
 		cfg, problems := Load(file, opt)
 		for _, p := range problems {
 			if p.Severity == SeverityError || !strings.Contains(p.Message, "does not exist on this host") {
