@@ -100,7 +100,7 @@ func (l *Log) takeAdopted(w *write) {
 		}
 		c.t.Allocated += n
 		c.t.Inherited += n
-		c.pending += int64(n)
+		c.pend(int64(n))
 		c.counted.Add(float64(n))
 	}
 }

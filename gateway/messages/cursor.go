@@ -26,6 +26,7 @@ type cursor struct {
 	t       Tally          // now
 	pending int64          // counted on its own, so that the sum check checks
 	counted metrics.Series // of Allocated
+	waiting metrics.Level  // pending
 	saved   Tally          // as written down
 	upTo    [classes]int64
 	given   [classes]int64      // up to here the backlog may have been sent, as written
@@ -84,6 +85,12 @@ func newCursor(name string, row marks.Cursor) *cursor {
 
 func (c *cursor) row() marks.Cursor {
 	return marks.Cursor{Required: c.required, Active: c.active, Tally: c.saved, Done: c.upTo, Given: c.given}
+}
+
+// pend moves what is pending.
+func (c *cursor) pend(d int64) {
+	c.pending += d
+	c.waiting.Add(float64(d))
 }
 
 // isDone reports whether the cursor has nothing left to do with a block that
@@ -359,7 +366,7 @@ func (l *Log) settle(c *cursor, it *Item, lostBy string) bool {
 func (c *cursor) settled(it *Item, delivered bool) {
 	it.settled = true
 	c.open--
-	c.pending--
+	c.pend(-1)
 	if delivered {
 		c.t.Delivered++
 	} else {

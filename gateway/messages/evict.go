@@ -159,7 +159,7 @@ func (l *Log) forgetBlock(e exit) {
 	for name, n := range e.lost {
 		if c := l.cursors[name]; c != nil {
 			c.t.Lost += uint64(n)
-			c.pending -= int64(n)
+			c.pend(-int64(n))
 			l.fig.lost.Add(float64(n), name, e.reason)
 		}
 	}

@@ -6,7 +6,7 @@ import "github.com/tidehold/tidehold/gateway/metrics"
 // the label `uplink`.
 type figures struct {
 	allocatedTotal, deliveredTotal, lost, folded, skipped, dupAcks, resent, refused, elided *metrics.Counter
-	bytes, limit                                                                            *metrics.Gauge
+	bytes, limit, pending                                                                   *metrics.Gauge
 }
 
 func newFigures(m *metrics.Registry) *figures {
@@ -23,6 +23,7 @@ func newFigures(m *metrics.Registry) *figures {
 		resent:         m.Counter("spool_resent_total", "messages sent again after a reconnect", "uplink"),
 		refused:        m.Counter("spool_refused_total", "appends refused because too much waited for the disk"),
 		elided:         m.Counter("spool_elided_total", "messages acknowledged before they were written"),
+		pending:        m.Gauge("spool_pending", "messages that wait for the uplink", "uplink"),
 		bytes:          m.Gauge("spool_queue_bytes", "bytes of the message file in use"),
 		limit:          m.Gauge("spool_queue_limit_bytes", "bound of the message file"),
 	}
@@ -31,7 +32,8 @@ func newFigures(m *metrics.Registry) *figures {
 // begin puts what was counted before this start, so that the sum check can be
 // read from the metrics alone.
 func (f *figures) begin(c *cursor) {
-	c.counted = f.allocatedTotal.Of(c.name)
+	c.counted, c.waiting = f.allocatedTotal.Of(c.name), f.pending.Of(c.name)
+	c.waiting.Add(float64(c.pending))
 	f.allocatedTotal.Add(float64(c.t.Allocated), c.name)
 	f.deliveredTotal.Add(float64(c.t.Delivered), c.name, laneOf(true))
 	f.lost.Add(float64(c.t.Lost), c.name, "before start")

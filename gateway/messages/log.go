@@ -298,7 +298,7 @@ func (l *Log) number(r *Record) {
 	for _, name := range r.To {
 		c := l.cursors[name]
 		c.t.Allocated++
-		c.pending++
+		c.pend(1)
 		c.counted.Inc()
 	}
 }

@@ -164,7 +164,7 @@ func (l *Log) replaceRun(tx *store.Tx, w *write, r *run, left []Record) error {
 	for name, n := range r.routed {
 		f.saved[name] = uint64(n)
 	}
-	chunks := cutChunks(left)
+	chunks := block.Cut(left)
 	if len(chunks) > len(r.ids) {
 		return l.leaveRun(r)
 	}
@@ -212,23 +212,6 @@ func (l *Log) pack(w *write, id int64, recs []Record) packed {
 	return p
 }
 
-// cutChunks cuts records into what one block may hold.
-func cutChunks(recs []Record) (chunks [][]Record) {
-	from, size := 0, 0
-	for i := range recs {
-		n := recs[i].Size()
-		if i > from && (i-from >= block.RecordsMax || size+n > block.BytesMax) {
-			chunks = append(chunks, recs[from:i])
-			from, size = i, 0
-		}
-		size += n
-	}
-	if from < len(recs) {
-		chunks = append(chunks, recs[from:])
-	}
-	return chunks
-}
-
 // countFold notes what a fold does to the sums.
 func (w *write) countFold(f folded) {
 	for name, n := range f.saved {
@@ -266,7 +249,7 @@ func (l *Log) takeFolds(w *write) {
 		for name, n := range f.saved {
 			if c := l.cursors[name]; c != nil {
 				c.t.Folded += n
-				c.pending -= int64(n)
+				c.pend(-int64(n))
 				l.fig.folded.Add(float64(n), name, levelOne)
 			}
 		}

@@ -240,7 +240,7 @@ func (l *Log) missing(c *cursor, b *block.Block, p *progress) {
 	l.log.Warn("records cannot be read", "seq", b.First, "count", lost)
 	p.lost += lost
 	c.t.Lost += uint64(lost)
-	c.pending -= int64(lost)
+	c.pend(-int64(lost))
 	l.lose(Loss{Cursor: c.name, Reason: ReasonUnreadable, Class: classOf(b.ID), Inc: b.Inc, From: b.First, To: b.Last, Count: uint64(lost),
 		Folded: uint64(max(0, b.Folded(c.name)-int(b.Stood(c.name, nil))))})
 	l.touched(c, b, p)

@@ -75,6 +75,15 @@ func (g *Gauge) Set(v float64, values ...string) { g.vec.WithLabelValues(values.
 // Add moves the gauge by d for the label values.
 func (g *Gauge) Add(d float64, values ...string) { g.vec.WithLabelValues(values...).Add(d) }
 
+// Level is one series of a gauge, found once: it costs no look-up.
+type Level struct{ gauge prometheus.Gauge }
+
+// Of finds the series for the label values.
+func (g *Gauge) Of(values ...string) Level { return Level{g.vec.WithLabelValues(values...)} }
+
+// Add moves the series by d.
+func (l Level) Add(d float64) { l.gauge.Add(d) }
+
 // GaugeFunc registers a gauge that is asked when somebody looks.
 func (r *Registry) GaugeFunc(name, help string, read func() float64) {
 	r.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + name, Help: help}, read))

@@ -36,6 +36,7 @@ type house struct {
 	fault  func(store.FaultPoint, uint64) error
 	clk    clock.Clock
 	rng    *rand.Rand
+	figs   *metrics.Registry
 	db     *store.DB
 	log    *messages.Log
 	s      *Spool
@@ -79,7 +80,8 @@ func (h *house) open() {
 		h.t.Fatal(err)
 	}
 	src := ids.New(random{rand.New(rand.NewPCG(h.rng.Uint64(), 7))})
-	log, err := messages.New(messages.Config{MaxBytes: h.max}, db, src, metrics.New(), nil)
+	h.figs = metrics.New()
+	log, err := messages.New(messages.Config{MaxBytes: h.max}, db, src, h.figs, nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}

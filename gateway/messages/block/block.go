@@ -110,6 +110,23 @@ func (b *Block) Stood(cursor string, without func(i int) bool) (n uint64) {
 	return n
 }
 
+// Cut cuts records into what one block may hold.
+func Cut(recs []Record) (chunks [][]Record) {
+	from, size := 0, 0
+	for i := range recs {
+		n := recs[i].Size()
+		if i > from && (i-from >= RecordsMax || size+n > BytesMax) {
+			chunks = append(chunks, recs[from:i])
+			from, size = i, 0
+		}
+		size += n
+	}
+	if from < len(recs) {
+		chunks = append(chunks, recs[from:])
+	}
+	return chunks
+}
+
 // Memory is what the records take in memory, about.
 func (b *Block) Memory() (n int) {
 	for i := range b.Recs {

@@ -171,3 +171,24 @@ func FuzzDecodeDests(f *testing.F) {
 		}
 	})
 }
+
+func TestCut_NoBlockIsTooLargeAndNothingIsMissing(t *testing.T) {
+	recs := make([]Record, 2*RecordsMax+1)
+	recs[5].Payload = make([]byte, BytesMax+1)
+	left := recs
+	for i, chunk := range Cut(recs) {
+		size := 0
+		for j := range chunk {
+			if size += chunk[j].Size(); &chunk[j] != &left[j] {
+				t.Fatalf("chunk %d, record %d is not the next one", i, j)
+			}
+		}
+		if len(chunk) == 0 || len(chunk) > RecordsMax || size > BytesMax && len(chunk) > 1 {
+			t.Errorf("chunk %d has %d records, %d bytes", i, len(chunk), size)
+		}
+		left = left[len(chunk):]
+	}
+	if len(left) != 0 {
+		t.Errorf("%d records are in no chunk", len(left))
+	}
+}
