@@ -130,7 +130,7 @@ func (o operator) Ready() error {
 func (o operator) Live() error { return o.g.Live() }
 
 // Live walks through the rooms whose hanging would stop the house: both
-// writers and the broker. A refusing disk is an answer, only silence is not:
+// writers, the loop of the outputs and the broker. A refusing disk is an answer, only silence is not:
 // restarting would not help a full card.
 func (g *Gateway) Live() error {
 	r := g.rooms
@@ -144,6 +144,11 @@ func (g *Gateway) Live() error {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("the writer of %s does not answer within %v", name, probeWait)
 		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeWait)
+	defer cancel()
+	if err := r.drivers.outputs.Alive(ctx); err != nil {
+		return err
 	}
 	answered := make(chan struct{})
 	go func() {

@@ -52,7 +52,7 @@ type kept struct {
 
 // remembers reports whether the state of an output matters after a restart.
 func (p *part) remembers() bool {
-	return modeOf(p.cfg.OnStart) == modeRestore || p.cfg.MinOff > 0 || p.cfg.MinOn > 0
+	return modeOf(p.cfg.OnStart) == modeRestore || p.cfg.MinOff > 0 || p.cfg.MinOn > 0 || p.cfg.MaxOn > 0
 }
 
 // level is what of a state is remembered.

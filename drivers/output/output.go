@@ -51,6 +51,7 @@ type Outputs struct {
 	writes *metrics.Counter
 	queue  chan message
 	ready  chan struct{}
+	ended  chan struct{}
 
 	saveMu   sync.Mutex
 	saves    map[string][]byte
@@ -79,6 +80,7 @@ type message struct {
 	part   string
 	values map[string]float64
 	faulty *bool
+	alive  chan struct{} // closed when the loop takes the message
 }
 
 // New checks the outputs. It touches no hardware. memory may be nil: restore
@@ -88,7 +90,7 @@ func New(outputs []drivers.OutputConfig, lines drivers.Lines, memory drivers.Mem
 		log = slog.New(slog.DiscardHandler)
 	}
 	o := &Outputs{index: map[string]int{}, lines: lines, memory: memory, sink: sink, clk: clk, reg: m, log: log,
-		queue: make(chan message, wishesMax), ready: make(chan struct{}), saves: map[string][]byte{}, saveWake: make(chan struct{}, 1),
+		queue: make(chan message, wishesMax), ready: make(chan struct{}), ended: make(chan struct{}), saves: map[string][]byte{}, saveWake: make(chan struct{}, 1),
 		writes: m.Counter("driver_output_writes_total", "Writes to output lines by outcome.", "part", "outcome")}
 	m.GaugeFunc("driver_output_queue", "Wishes and observations that wait for the outputs.", func() float64 { return float64(len(o.queue)) })
 	for _, c := range outputs {
@@ -153,6 +155,31 @@ func (o *Outputs) ObserveHealth(part string, h drivers.Health) {
 	}
 }
 
+// Alive returns once the loop of the outputs has answered; an error says that it
+// did not before ctx ended. Before the lines were requested and after Run there
+// is no loop, and nothing to complain about. The watchdog asks (drivers.md
+// section 6).
+func (o *Outputs) Alive(ctx context.Context) error {
+	select {
+	case <-o.ready:
+	default:
+		return nil
+	}
+	m, queue := message{alive: make(chan struct{})}, o.queue
+	for {
+		select {
+		case queue <- m:
+			queue = nil // asked once
+		case <-m.alive:
+			return nil
+		case <-o.ended:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("outputs: their loop does not answer, %d messages wait: %w", len(o.queue), ctx.Err())
+		}
+	}
+}
+
 func (o *Outputs) offer(m message) bool {
 	select {
 	case o.queue <- m:
@@ -179,6 +206,7 @@ func (o *Outputs) watched(name string) bool {
 
 // Run serves until ctx ends, then brings every output to its on_stop level.
 func (o *Outputs) Run(ctx context.Context) error {
+	defer close(o.ended)
 	saveCtx, endSaves := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { o.saveLoop(saveCtx) })
@@ -313,7 +341,11 @@ func (r *run) due() {
 }
 
 func (r *run) take(m message) {
-	if m.wish != nil {
+	switch {
+	case m.alive != nil:
+		close(m.alive)
+		return
+	case m.wish != nil:
 		r.wish(*m.wish)
 		return
 	}

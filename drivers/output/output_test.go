@@ -327,9 +327,90 @@ func TestParseGuard_TakesComparisonsAndInputs(t *testing.T) {
 	}
 }
 
-func TestCheck_PWMIsRefusedWithTheReason(t *testing.T) {
-	got := Check(drivers.OutputConfig{PWM: &drivers.PWMConfig{}, OnStart: "maybe"})
-	if len(got) != 2 {
-		t.Errorf("got %v", got)
-	}
+// hung is a line whose writes block, as those of a dead chip of an expander do.
+type hung struct {
+	drivers.Lines
+	hold chan struct{}
+}
+
+func (h hung) Output(pin drivers.PinConfig, l drivers.Level) (drivers.OutputLine, error) {
+	line, err := h.Lines.Output(pin, l)
+	return slow{line, h.hold}, err
+}
+
+type slow struct {
+	drivers.OutputLine
+	hold chan struct{}
+}
+
+func (s slow) Write(high bool) error {
+	<-s.hold
+	return s.OutputLine.Write(high)
+}
+
+func TestAlive_TellsALoopThatHangsAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, hold := board1(t), make(chan struct{})
+		out, err := New([]drivers.OutputConfig{{Name: "fan", Pin: &drivers.PinConfig{Chip: "board", Line: "27"}}}, hung{w, hold}, nil,
+			&record{reports: map[string][]drivers.OutputReport{}}, clock.NewSystem(), metrics.New(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			return out.Alive(ctx)
+		}
+		if err := ask(); err != nil {
+			t.Errorf("before Run: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- out.Run(ctx) }()
+		synctest.Wait()
+		if err := ask(); err != nil {
+			t.Errorf("idle: %v", err)
+		}
+		if err := out.Set(drivers.Wish{Part: "fan", On: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := ask(); err == nil {
+			t.Error("a write that hangs was not noticed")
+		}
+		close(hold)
+		if err := ask(); err != nil {
+			t.Errorf("after the write: %v", err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := ask(); err != nil {
+			t.Errorf("after Run: %v", err)
+		}
+	})
+}
+
+// Goal: a daemon that is started again and again never makes a pump run longer
+// than max_on.
+func TestRun_MaxOnCountsOverARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, memory := board1(t), &shelf{state: map[string][]byte{}}
+		c := drivers.OutputConfig{Name: "pump", OnStart: "keep", OnStop: "keep", MaxOn: time.Hour}
+		r := launch(t, w, memory, c)
+		r.set(t, drivers.Wish{Part: "pump", On: true, Cause: "desired"})
+		for range 5 {
+			time.Sleep(10 * time.Minute)
+			r.stop()
+			r = launch(t, w, memory, c)
+			if !r.record.last("pump").On {
+				t.Fatal("off before its time")
+			}
+		}
+		time.Sleep(11 * time.Minute)
+		synctest.Wait()
+		if rep := r.record.last("pump"); rep.On || rep.Cause != causeMaxOn {
+			t.Errorf("after 61 minutes: %+v", rep)
+		}
+	})
 }
