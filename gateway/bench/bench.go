@@ -79,6 +79,7 @@ func scenarios() []scenario {
 		{"broker", "closed and open loop, 1 and 50 clients on each side, QoS 0 to 2", (*bench).broker},
 		{"stuck", "one subscriber stops reading, the others are measured", (*bench).stuck},
 		{"offline", "a session is away, 100,000 messages wait for it", (*bench).offline},
+		{"uplink", "a backlog drained over a round trip of 50 ms, beside live messages", (*bench).uplink},
 		{"ingest", "durable before the acknowledgement, with slow commits too", (*bench).ingest},
 		{"store", "appends, deletes and upserts of the storage alone", (*bench).store},
 		{"conns", "1,000 and 10,000 idle connections", (*bench).conns},
