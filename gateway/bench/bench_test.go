@@ -26,7 +26,7 @@ func small(report func(Cell)) Config {
 // smoke are the cells of each scenario that a smoke run measures.
 var smoke = map[string]string{
 	"broker": `1to1/qos./256$|closed/50to50/qos1/64`, "stuck": `qos1`, "offline": `stay`, "ingest": `strict/(0s|8ms)/.*window64`,
-	"store": `batch100$`, "conns": `1000$`, "tls": `full`, "e2e": ``, "shadow": ``,
+	"store": `batch100$`, "conns": `1000$`, "tls": `full`, "e2e": ``, "shadow": ``, "uplink": ``,
 }
 
 // TestRun_EveryScenarioMeasures runs a little of each and looks for figures

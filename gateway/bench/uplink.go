@@ -2,30 +2,21 @@ package bench
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	"github.com/tidehold/tidehold/gateway/bench/farwire"
 	"github.com/tidehold/tidehold/gateway/bench/load"
-	"github.com/tidehold/tidehold/gateway/clock"
-	"github.com/tidehold/tidehold/gateway/ids"
-	"github.com/tidehold/tidehold/gateway/metrics"
-	"github.com/tidehold/tidehold/gateway/uplink"
 )
 
 const (
 	uplinkMessages = 1_000_000
 	uplinkSize     = 130
 	uplinkTrip     = 50 * time.Millisecond
-	// uplinkMax bounds each part; uplinkLook is how often memory is looked at,
-	// liveEvery how often a live message goes beside the backlog.
+	// uplinkMax bounds each part; uplinkLook is how often memory is looked at.
 	uplinkMax  = 10 * time.Minute
 	uplinkLook = 50 * time.Millisecond
-	liveEvery  = 200 * time.Millisecond
 
 	ofClient = "of_client"     // rate, as a share of the client's without the store
 	growth   = "rss_growth_mb" // most resident memory while draining
@@ -74,7 +65,7 @@ func (b *bench) drained(ctx context.Context) func(*target) (Figures, error) {
 		if err = errors.Join(err, t.stop(false)); err != nil {
 			return nil, errors.Join(err, t.trouble())
 		}
-		alone, err := b.withoutStore(ctx, far)
+		alone, err := farwire.Flood(ctx, far.address, uplinkTrip, b.count(uplinkMessages)/4, uplinkSize)
 		if err != nil {
 			return nil, fmt.Errorf("the client without the store: %w", err)
 		}
@@ -102,7 +93,7 @@ func (b *bench) drain(ctx context.Context, t, far *target, wire *farwire.Wire) (
 	f := Figures{lost: float64(o.Lost), "stored_rate": o.Rate()}
 	settle(ctx, time.Second)
 	before, known := t.memory()
-	live, err := goLive(ctx, t, far)
+	live, err := farwire.GoLive(ctx, t.address, far.address, "live", "gw/bench/t/live")
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +105,7 @@ func (b *bench) drain(ctx context.Context, t, far *target, wire *farwire.Wire) (
 		most = max(most, now)
 	}
 	took := time.Since(began)
-	heard, sent := live.end()
+	heard, sent := live.End(answerMax / 2)
 	f[rate] = float64(wire.Acked()) / took.Seconds()
 	f[lost] += float64(max(0, o.Published-wire.Acked())) + float64(max(0, sent-heard.Count()))
 	f[liveP99] = ms(heard.Quantile(.99))
@@ -122,140 +113,4 @@ func (b *bench) drain(ctx context.Context, t, far *target, wire *farwire.Wire) (
 		f[growth] = float64(most-before) / (1 << 20)
 	}
 	return f, ctx.Err()
-}
-
-// live is a stream of messages beside the backlog, from a device to a client of
-// the far side.
-type live struct {
-	device, app *load.Conn
-	stop        chan struct{}
-	sent        chan int64
-	heard       chan *load.Histogram
-}
-
-func goLive(ctx context.Context, t, far *target) (*live, error) {
-	app, err := load.Dial(ctx, load.Options{Address: far.address, ClientID: "live-app"})
-	if err != nil {
-		return nil, err
-	}
-	device, err := load.Dial(ctx, load.Options{Address: t.address, ClientID: "live-device"})
-	if err == nil {
-		err = app.Subscribe("gw/bench/t/live", 0)
-	}
-	if err != nil {
-		app.Close()
-		return nil, err
-	}
-	l := &live{device: device, app: app, stop: make(chan struct{}), sent: make(chan int64, 1), heard: make(chan *load.Histogram, 1)}
-	go l.speak()
-	go l.hear()
-	return l, nil
-}
-
-func (l *live) speak() {
-	tick := time.NewTicker(liveEvery)
-	defer tick.Stop()
-	for n := int64(0); ; n++ {
-		l.device.Publish("live", 1, uint16(n%65535+1), strconv.AppendInt(nil, time.Now().UnixNano(), 10))
-		l.device.Flush()
-		select {
-		case <-l.stop:
-			l.sent <- n + 1
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-func (l *live) hear() {
-	h := &load.Histogram{}
-	defer func() { l.heard <- h }()
-	for {
-		p, err := l.app.Read()
-		if err != nil {
-			return
-		}
-		if p.Type != load.Publish {
-			continue
-		}
-		_, _, payload, err := p.Message(l.app.Level())
-		if at, wrong := strconv.ParseInt(string(payload), 10, 64); err == nil && wrong == nil {
-			h.Add(time.Since(time.Unix(0, at)))
-		}
-	}
-}
-
-// end gives the last one time to arrive.
-func (l *live) end() (heard *load.Histogram, sent int64) {
-	close(l.stop)
-	sent = <-l.sent
-	l.app.Until(time.Now().Add(answerMax / 2))
-	heard = <-l.heard
-	l.device.Close()
-	l.app.Close()
-	return heard, sent
-}
-
-// withoutStore is the rate of the uplink's client alone, over a wire of its own.
-func (b *bench) withoutStore(ctx context.Context, far *target) (perSecond float64, err error) {
-	wire, err := farwire.Listen(far.address, uplinkTrip)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, wire.Close()) }()
-	wire.Up()
-	host, port, err := net.SplitHostPort(wire.Address())
-	if err != nil {
-		return 0, err
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return 0, err
-	}
-	link, err := uplink.New(uplink.Config{Name: "far", Profile: "mosquitto", ClientID: b.next("alone"),
-		Endpoint: uplink.Endpoint{Scheme: "tcp", Host: host, Port: number}}, clock.NewSystem(), ids.New(rand.Reader), metrics.New(), nil)
-	if err != nil {
-		return 0, err
-	}
-	online := make(chan struct{}, 1)
-	link.OnOnline(func(bool, uint64) { online <- struct{}{} })
-	running, cancel := context.WithTimeout(ctx, uplinkMax)
-	ended := make(chan error, 1)
-	go func() { ended <- link.Run(running) }()
-	defer func() { cancel(); err = errors.Join(err, <-ended) }()
-	select {
-	case <-online:
-	case <-running.Done():
-		return 0, running.Err()
-	}
-	return flood(running, link, b.count(uplinkMessages)/4)
-}
-
-// flood publishes n messages with as many on their way as the spool would have.
-func flood(ctx context.Context, link *uplink.Link, n int) (perSecond float64, err error) {
-	room, failed := make(chan struct{}, uplink.DefaultPendingMax), make(chan error, 1)
-	payload := make([]byte, uplinkSize)
-	began := time.Now()
-	for i := range n + cap(room) {
-		select {
-		case room <- struct{}{}:
-		case err := <-failed:
-			return 0, err
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-		if i >= n {
-			continue // only waits for those on their way
-		}
-		link.Publish(uplink.Outgoing{Topic: "gw/bench/t/back/0", Payload: payload, QoS: 1}, func(err error) {
-			if err != nil {
-				select {
-				case failed <- err:
-				default:
-				}
-			}
-			<-room
-		})
-	}
-	return float64(n) / time.Since(began).Seconds(), nil
 }

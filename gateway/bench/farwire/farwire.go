@@ -1,6 +1,6 @@
 // Package farwire is a long way to a near broker: a relay on 127.0.0.1 that
 // holds every byte back for half a round trip, in both directions, and counts
-// the acknowledgements that come back.
+// the acknowledgements that come back; and what the scenario `uplink` sends over it.
 //
 // Order: bytes stay in order. Limits: queueBytes wait in each direction of a
 // connection; beyond that its sender finds a full socket, as on a real line.
