@@ -146,8 +146,9 @@ func TestSim_SeedsThatFailedOnce(t *testing.T) {
 }
 
 // TestSim_EvidenceAloneIsSeldomWrong measures rule 4 of shadow-sync.md 2.4: an
-// upstream that repeats no answers, and no marker. Agreement (I1) and rest (I6)
-// hold all the same.
+// upstream that repeats no answers, and no marker. There an older value can win
+// under localWins and latest, where nobody can know better (DESIGN.md, "What
+// nobody can know"). Agreement (I1) and rest (I6) hold all the same.
 func TestSim_EvidenceAloneIsSeldomWrong(t *testing.T) {
 	older, n := 0, seeds(500, 20_000)
 	each(n, byEvidence, func(r Result) bool {
@@ -164,8 +165,8 @@ func TestSim_EvidenceAloneIsSeldomWrong(t *testing.T) {
 		return !t.Failed()
 	})
 	t.Logf("%d of %d runs let an older value win", older, n)
-	if older > int(n)/100 {
-		t.Errorf("%d of %d runs let an older value win; more than 1 %%", older, n)
+	if older > int(n)/200 {
+		t.Errorf("%d of %d runs let an older value win; more than 0.5 %%", older, n)
 	}
 }
 
@@ -177,10 +178,10 @@ func byEvidence(seed uint64) Result {
 	return Run(o)
 }
 
-// TestSim_UnderCloudWinsAnOlderValueHardlyEverWinsWithoutEvidence: where nothing
-// tells what became of a push the policy decides. Under cloudWins that leaves one
-// way back: the answer to a new shadow was lost and somebody deleted it whole.
-func TestSim_UnderCloudWinsAnOlderValueHardlyEverWinsWithoutEvidence(t *testing.T) {
+// TestSim_UnderCloudWinsNoOlderValueWinsEvenWithoutEvidence: where nothing tells
+// what became of a push the policy decides, and under cloudWins the local value
+// yields: a place without a value may win over a newer one, an older value never.
+func TestSim_UnderCloudWinsNoOlderValueWinsEvenWithoutEvidence(t *testing.T) {
 	assumed, older, n := 0, 0, seeds(500, 20_000)
 	cloudWins := func(seed uint64) Result {
 		o := FromSeed(seed)
@@ -197,8 +198,8 @@ func TestSim_UnderCloudWinsAnOlderValueHardlyEverWinsWithoutEvidence(t *testing.
 		return !t.Failed()
 	})
 	t.Logf("%d runs, %d with an outcome that had to be assumed, %d let an older value win", n, assumed, older)
-	if older > int(n)/1000 {
-		t.Errorf("%d of %d runs let an older value win; more than one in a thousand", older, n)
+	if older > 0 {
+		t.Errorf("%d of %d runs let an older value win", older, n)
 	}
 	if assumed == 0 {
 		t.Error("no outcome had to be assumed: the schedules prove nothing")
