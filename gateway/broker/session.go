@@ -37,7 +37,8 @@ type session struct {
 	flight  outbound.Window[outgoing]
 	holds   int // bytes of both, in the budget
 	brake   brake.Brake
-	next    uint64 // place of the next message in the session's order
+	slow    wire.Hush // of the log, about QoS 0 that was dropped
+	next    uint64    // place of the next message in the session's order
 	window  int
 	heard   time.Time // last acknowledgement, or the first of flight
 	tried   bool      // something was acknowledged on this connection
@@ -104,8 +105,8 @@ func (s *session) sendAtOnce(c *client, o outgoing) {
 		return
 	}
 	if c.send(&o, 0, false, wire.May, o.at) == noRoom {
-		s.b.count.Dropped.Inc("slow_client")
-		if missed, ok := s.b.denials.Pass("slow\x00"+string(s.id), o.at); ok {
+		s.b.count.Slow.Inc()
+		if missed, ok := s.slow.Pass(o.at); ok {
 			s.b.log.Warn("client reads too slowly, QoS 0 messages for it are dropped", "client", s.id, "missed", missed)
 		}
 	}
@@ -126,7 +127,8 @@ func (s *session) admit(o outgoing, c *client) bool {
 		}
 	}
 	if !s.b.budget.Take(s.holds, o.size) {
-		return s.drop("buffers_full")
+		s.b.count.Full.Inc()
+		return false
 	}
 	s.holds += o.size
 	if c != nil && s.b.budget.Scarce(s.holds) {

@@ -16,6 +16,8 @@ type Figures struct {
 	Connects  *metrics.Counter // result
 	Failures  *metrics.Counter // listener, reason
 	Dropped   *metrics.Counter // reason
+	Slow      metrics.Series   // dropped as slow_client: every message to one that is stuck
+	Full      metrics.Series   // dropped as buffers_full: the same
 	Denied    *metrics.Counter // action
 	Throttled *metrics.Counter
 	Holds     *metrics.Counter // reason
@@ -44,6 +46,7 @@ func New(m *metrics.Registry) *Figures {
 		bytesIn:   m.Counter("mqtt_bytes_received_total", "Bytes read from clients."),
 		bytesOut:  m.Counter("mqtt_bytes_sent_total", "Bytes written to clients."),
 	}
+	f.Slow, f.Full = f.Dropped.Of("slow_client"), f.Dropped.Of("buffers_full")
 	Gauge(m, "mqtt_connections", "Connected clients.", f.Connections.Load)
 	Gauge(m, "mqtt_queued_messages", "Messages waiting for sessions.", f.Queued.Load)
 	Gauge(m, "mqtt_inflight_messages", "Messages sent and not acknowledged.", f.Inflight.Load)
