@@ -181,6 +181,9 @@ func TestFleet_RejectionsCarryAWSsMembers(t *testing.T) {
 		_, err := h.reg.CreateTemplate(ctx, registry.Template{Name: name, Body: fleet, Enabled: name != "off", Hook: hook})
 		ok(t, err)
 	}
+	// A parameter's name must not be taken for what is wrong.
+	_, err := h.reg.CreateTemplate(ctx, registry.Template{Name: "odd", Body: strings.Replace(fleet, `"Parameters":`, `"Parameters":{"a signing request":{"Type":"String"}},"Spare":`, 1), Enabled: true})
+	ok(t, err)
 	said, made := h.ask(t, "$aws/certificates/create-from-csr/json", map[string]any{"certificateSigningRequest": signingRequest(t)})
 	if said != "accepted" || made["privateKey"] != nil {
 		t.Fatalf("create from CSR: %s %v", said, made)
@@ -201,6 +204,8 @@ func TestFleet_RejectionsCarryAWSsMembers(t *testing.T) {
 		{"$aws/provisioning-templates/fleet/provision/json", map[string]any{"certificateOwnershipToken": token}, "InvalidParameters"},
 		{"$aws/provisioning-templates/fleet/provision/json", map[string]any{"certificateOwnershipToken": token, "parameters": map[string]any{"SerialNumber": 7}}, "InvalidParameters"},
 		{"$aws/provisioning-templates/fleet/provision/json", with("a/b"), "InvalidParameters"},
+		{"$aws/provisioning-templates/odd/provision/json", with("1"), "InvalidParameters"},
+		{"$aws/provisioning-templates/fleet/provision/json", map[string]any{"certificateOwnershipToken": "nobody's", "parameters": map[string]any{"SerialNumber": "1"}}, "InvalidCertificateOwnershipToken"},
 		{"$aws/provisioning-templates/guarded/provision/json", with("1"), "AccessDenied"},
 		{"$aws/provisioning-templates/lost/provision/json", with("1"), "AccessDenied"},
 		{"$aws/provisioning-templates/listed/provision/json", with("2"), "AccessDenied"},

@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -46,21 +47,26 @@ func (s *Service) say(r request, answer string, body map[string]any) {
 	})
 }
 
+// What an invalid request got wrong, where AWS names it.
+var (
+	errToken = errors.New("InvalidCertificateOwnershipToken")
+	errCSR   = errors.New("InvalidCertificateSigningRequest")
+)
+
 func (s *Service) reject(r request, err error) {
 	code := iot.CodeOf(err)
 	name := strings.TrimSuffix(code.AWSType(), "Exception")
-	text := iot.MessageOf(err)
 	switch {
-	case code == iot.InvalidRequest && strings.Contains(text, "certificateOwnershipToken"):
-		name = "InvalidCertificateOwnershipToken"
-	case code == iot.InvalidRequest && strings.Contains(text, "signing request"):
-		name = "InvalidCertificateSigningRequest"
+	case code == iot.InvalidRequest && errors.Is(err, errToken):
+		name = errToken.Error()
+	case code == iot.InvalidRequest && errors.Is(err, errCSR):
+		name = errCSR.Error()
 	case code == iot.InvalidRequest:
 		name = "InvalidParameters"
 	case code == iot.Forbidden:
 		name = "AccessDenied"
 	}
-	s.say(r, topic.Rejected, map[string]any{"statusCode": code.HTTPStatus(), "errorCode": name, "errorMessage": text})
+	s.say(r, topic.Rejected, map[string]any{"statusCode": code.HTTPStatus(), "errorCode": name, "errorMessage": iot.MessageOf(err)})
 }
 
 // body reads a request of either format; an empty one is an empty map.
@@ -97,7 +103,10 @@ func (s *Service) perform(ctx context.Context, r request) (map[string]any, error
 	case topic.CreateFromCSR:
 		csr, _ := in["certificateSigningRequest"].(string)
 		made, err := s.registry.CreateFromCSR(ctx, []byte(csr), registry.Pending)
-		return map[string]any{"certificateId": made.ID, "certificatePem": made.PEM, "certificateOwnershipToken": made.Token}, err
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errCSR, err)
+		}
+		return map[string]any{"certificateId": made.ID, "certificatePem": made.PEM, "certificateOwnershipToken": made.Token}, nil
 	}
 	return s.provision(ctx, r, in)
 }
@@ -115,7 +124,7 @@ func (s *Service) provision(ctx context.Context, r request, in map[string]any) (
 	token, _ := in["certificateOwnershipToken"].(string)
 	id, err := s.registry.Owned(ctx, token)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errToken, err)
 	}
 	parameters, err := texts(in["parameters"])
 	if err != nil {
