@@ -8,6 +8,7 @@ import (
 	"github.com/tidehold/tidehold/drivers"
 	"github.com/tidehold/tidehold/drivers/bus"
 	"github.com/tidehold/tidehold/drivers/bus/shared"
+	"github.com/tidehold/tidehold/drivers/expander"
 	"github.com/tidehold/tidehold/drivers/input"
 	"github.com/tidehold/tidehold/drivers/output"
 	"github.com/tidehold/tidehold/drivers/sampler"
@@ -106,7 +107,25 @@ func (g *Gateway) simulate(world *sim.World) error {
 			all = append(all, world.AddOutput(out))
 		}
 	}
+	for _, name := range g.chips() {
+		if at, addr, kind, ok := expander.Split(name); ok && g.simulated(at) {
+			all = append(all, world.AddExpander(at, addr, kind))
+		}
+	}
 	return errors.Join(all...)
+}
+
+// chips are the chips of all pins and channels.
+func (g *Gateway) chips() (names []string) {
+	for _, in := range g.cfg.Inputs {
+		if in.Pin != nil {
+			names = append(names, in.Pin.Chip)
+		}
+	}
+	for _, out := range g.cfg.Outputs {
+		names = append(names, out.Chip())
+	}
+	return names
 }
 
 // simulated reports whether a bus of the configuration lies in memory.

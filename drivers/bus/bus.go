@@ -9,7 +9,8 @@
 //
 // Every bus, simulated or not, is shared by drivers/bus/shared: turns, leases,
 // what a dead chip may cost, and the freeing of a stuck bus are the same for
-// both. `NAME/0x70/3` is the bus behind port 3 of a PCA9548 at 0x70 of bus NAME.
+// both. `NAME/0x70/3` is the bus behind port 3 of a PCA9548 at 0x70 of bus NAME,
+// `NAME/0x20/mcp23017` the lines of an expander there (drivers/expander).
 //
 // Buses go through drivers/bus/i2cdev and lines through drivers/bus/gpiochip:
 // periph's backends lose the kernel's errors, have no time-out, and its GPIO
@@ -27,6 +28,7 @@ import (
 	"github.com/tidehold/tidehold/drivers/bus/gpiochip"
 	"github.com/tidehold/tidehold/drivers/bus/pwm"
 	"github.com/tidehold/tidehold/drivers/bus/shared"
+	"github.com/tidehold/tidehold/drivers/expander"
 )
 
 // Options are what Open needs beside the configured buses.
@@ -45,6 +47,7 @@ type Options struct {
 type Host struct {
 	o     Options
 	buses map[string]*shared.Bus
+	chips *expander.Set
 	real  []*i2cBus
 	spi   []*spiBus
 	other []unserved
@@ -65,6 +68,7 @@ func Open(buses []drivers.BusConfig, o Options) (*Host, error) {
 		o.sys, o.dev = "/sys", "/dev"
 	}
 	h := &Host{o: o, buses: map[string]*shared.Bus{}}
+	h.chips = expander.On(h.Bus)
 	for _, c := range buses {
 		if h.buses[c.Name] != nil {
 			return nil, fmt.Errorf("bus %s: configured twice", c.Name)
@@ -145,11 +149,14 @@ func (h *Host) find(name string) (*shared.Bus, error) {
 
 // Simulated reports that a pin lies in the simulated world.
 func (h *Host) Simulated(pin drivers.PinConfig) bool {
-	return h.o.World != nil && h.o.World.Simulated(pin)
+	return h.o.World != nil && h.o.World.Simulated(pin) || h.chips.Simulated(pin.Chip)
 }
 
 // Input requests a line as input.
 func (h *Host) Input(pin drivers.PinConfig, pull drivers.Pull, edges drivers.Edges) (drivers.InputLine, error) {
+	if expander.Named(pin.Chip) {
+		return h.chips.Input(pin, pull, edges)
+	}
 	if h.Simulated(pin) {
 		return h.o.World.Input(pin, pull, edges)
 	}
@@ -162,6 +169,9 @@ func (h *Host) Input(pin drivers.PinConfig, pull drivers.Pull, edges drivers.Edg
 
 // Output requests a line as output, with its level in the request.
 func (h *Host) Output(pin drivers.PinConfig, initial drivers.Level) (drivers.OutputLine, error) {
+	if expander.Named(pin.Chip) {
+		return h.chips.Output(pin, initial)
+	}
 	if h.Simulated(pin) {
 		return h.o.World.Output(pin, initial)
 	}
@@ -174,6 +184,9 @@ func (h *Host) Output(pin drivers.PinConfig, initial drivers.Level) (drivers.Out
 
 // PWM takes a channel of a PWM chip.
 func (h *Host) PWM(c drivers.PWMConfig, initial *float64) (drivers.LevelLine, error) {
+	if expander.Named(c.Chip) {
+		return h.chips.PWM(c, initial)
+	}
 	if h.Simulated(drivers.PinConfig{Chip: c.Chip}) {
 		levels, ok := h.o.World.(drivers.Levels)
 		if !ok {

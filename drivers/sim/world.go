@@ -20,7 +20,8 @@ type World struct {
 	mu    sync.Mutex
 	buses map[string]*Bus
 	parts map[string]part
-	wake  chan struct{} // Run looks again at its toggles
+	pins  map[string]string // kind of expander by BUS/ADDRESS
+	wake  chan struct{}     // Run looks again at its toggles
 }
 
 // part is something on a bus that has a name.
@@ -32,7 +33,7 @@ type part interface {
 
 // NewWorld makes an empty world that begins now.
 func NewWorld() *World {
-	return &World{start: time.Now(), buses: map[string]*Bus{}, parts: map[string]part{}, wake: make(chan struct{}, 1)}
+	return &World{start: time.Now(), buses: map[string]*Bus{}, parts: map[string]part{}, pins: map[string]string{}, wake: make(chan struct{}, 1)}
 }
 
 var _ drivers.Buses = (*World)(nil)
