@@ -28,12 +28,11 @@ func NewDocument(payload []byte) *Document {
 
 // Reset makes d the document of another payload.
 func (d *Document) Reset(payload []byte) {
-	*d = Document{raw: payload, index: d.index}
-	if len(payload) > 0 {
-		// Payloads are never changed (iot.Message): a text may share their bytes.
-		d.text = unsafe.String(unsafe.SliceData(payload), len(payload))
-	}
+	*d = Document{raw: payload, text: textOf(payload), index: d.index}
 }
+
+// textOf shares the bytes of a payload: they are never changed (iot.Message).
+func textOf(payload []byte) string { return unsafe.String(unsafe.SliceData(payload), len(payload)) }
 
 // sifts lets the first rules of a message sift it; for many, reading is cheaper.
 func (d *Document) sifts() bool { d.asked = min(d.asked+1, 4); return d.asked < 4 && !d.looked }

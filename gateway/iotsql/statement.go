@@ -260,7 +260,7 @@ func (s *Statement) Eval(ctx *Context) (Output, error) {
 
 // Rejects reports, without reading it as JSON, that s gives nothing for payload.
 func (s *Statement) Rejects(payload []byte) bool {
-	return s.sieve != nil && !s.Remembers() && s.sieve.Rejects(NewDocument(payload).text)
+	return s.sieve != nil && !s.Remembers() && s.sieve.Rejects(textOf(payload))
 }
 
 // evalOnce runs s in a State of its own and gives what the message fires.
