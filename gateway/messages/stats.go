@@ -21,6 +21,13 @@ type Stats struct {
 	Cursors []CursorStats
 }
 
+// Level is how many bytes of its bound the file has in use.
+func (l *Log) Level() (used, limit int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.used + l.db.LogBytes(), l.cfg.MaxBytes
+}
+
 // CursorStats is how one cursor stands.
 type CursorStats struct {
 	Name             string

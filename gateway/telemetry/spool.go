@@ -447,12 +447,14 @@ func (s *Spool) Run(ctx context.Context) error {
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
 	s.watchClock(ctx)
+	var level filling
 	for {
 		select {
 		case err := <-ended:
 			return err
 		case <-tick.C:
 			s.watchClock(ctx)
+			s.watchLevel(&level)
 		}
 	}
 }

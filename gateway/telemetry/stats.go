@@ -92,6 +92,7 @@ type figures struct {
 	inflight   *metrics.Gauge
 	rate       *metrics.Gauge
 	poison     *metrics.Counter
+	untilFull  *metrics.Gauge
 	clockSteps *metrics.Counter
 	stalls     *metrics.Counter
 }
@@ -102,6 +103,7 @@ func newFigures(m *metrics.Registry) *figures {
 			[]float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20}, "uplink"),
 		inflight:   m.Gauge("spool_inflight", "messages sent and not acknowledged", "uplink"),
 		rate:       m.Gauge("spool_rate_limit", "messages a second the uplink may get now, 0 for no limit", "uplink"),
+		untilFull:  m.Gauge("spool_seconds_until_full", "seconds until the spool is full at the rate of the last hour"),
 		poison:     m.Counter("spool_quarantined_total", "messages the far side could not take", "uplink"),
 		clockSteps: m.Counter("clock_steps_total", "steps of the wall clock"),
 		stalls:     m.Counter("spool_stalled_total", "times the far side stopped acknowledging", "uplink"),

@@ -11,9 +11,10 @@ import (
 // The gateway's own records on their way up (telemetry.md section 4): topic
 // gw/{gateway}/sys/{what}, native form, class 0.
 const (
-	sysStart = "start"
-	sysMark  = "mark"
-	sysLoss  = "loss"
+	sysStart  = "start"
+	sysMark   = "mark"
+	sysLoss   = "loss"
+	sysNotice = "notice"
 )
 
 const markEvery = 10 * time.Minute
@@ -54,14 +55,32 @@ func (s *Spool) sys(what string, body any, to []string) messages.Record {
 		Boot: s.clk.Boot(), Up: s.clk.Up(), Wall: s.clk.Now(), Synced: s.synced.Load(), To: to}
 }
 
-// sayStart stages the start record for every uplink, one per skipped range.
-func (s *Spool) sayStart() {
-	var to []string
+// enabledNames are the uplinks that get what is stored now.
+func (s *Spool) enabledNames() (to []string) {
 	for _, u := range s.uplinks {
 		if u.Enabled {
 			to = append(to, u.Name)
 		}
 	}
+	return to
+}
+
+// sayToAll stages one of our own records for every uplink.
+func (s *Spool) sayToAll(what string, body any) {
+	to := s.enabledNames()
+	if len(to) == 0 {
+		return
+	}
+	s.log.Append(messages.Batch{Records: []messages.Record{s.sys(what, body, to)}, Urgent: true}, func(err error) {
+		if err != nil {
+			s.slog.Warn("own record not stored", "name", what, "err", err)
+		}
+	})
+}
+
+// sayStart stages the start record for every uplink, one per skipped range.
+func (s *Spool) sayStart() {
+	to := s.enabledNames()
 	if len(to) == 0 {
 		return
 	}
