@@ -59,7 +59,7 @@ type Bus struct {
 	// waiting for it lets a bubble's time go on.
 	turn chan struct{}
 
-	mu        sync.Mutex
+	mu        *sync.Mutex
 	slots     map[uint16]*slot
 	lines     map[string]*Line
 	levels    map[int]*level
@@ -72,7 +72,7 @@ type Bus struct {
 
 // NewBus makes an empty bus.
 func NewBus(name string, seed uint64) *Bus {
-	return &Bus{name: name, seed: seed, turn: make(chan struct{}, 1), slots: map[uint16]*slot{}, lines: map[string]*Line{}, levels: map[int]*level{}}
+	return &Bus{mu: &sync.Mutex{}, name: name, seed: seed, turn: make(chan struct{}, 1), slots: map[uint16]*slot{}, lines: map[string]*Line{}, levels: map[int]*level{}}
 }
 
 var _ drivers.Bus = (*Bus)(nil)
@@ -133,10 +133,7 @@ func (b *Bus) SetUnplugged(gone bool) {
 		b.epoch++
 	}
 	b.unplugged = gone
-	slots := make([]*slot, 0, len(b.slots))
-	for _, s := range b.slots {
-		slots = append(slots, s)
-	}
+	slots := b.all()
 	b.mu.Unlock()
 	if gone { // the chips lose their supply with the adapter
 		for _, s := range slots {
@@ -211,7 +208,7 @@ func (b *Bus) enter(addr uint16) (*slot, Fault, error) {
 	if b.held > 0 {
 		return nil, Fault{Kind: Stuck}, nil
 	}
-	s := b.slots[addr]
+	s := b.reach(addr)
 	if s == nil {
 		return nil, Fault{}, drivers.ErrNACK
 	}

@@ -122,7 +122,7 @@ func CheckSensor(c drivers.SensorConfig, sheet drivers.Info) []drivers.Problem {
 // `simulate`. Its values are seen and set from outside in the unit of the
 // reading, or the channel's own when the configuration names none.
 func (w *World) AddSensor(c drivers.SensorConfig, sheet drivers.Info) error {
-	b, err := w.find(c.Bus)
+	b, err := w.locate(c.Bus)
 	if err != nil {
 		return fmt.Errorf("simulate sensor %s: %w", c.Name, err)
 	}
