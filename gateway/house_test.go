@@ -32,7 +32,7 @@ var doors = map[string][]string{
 	"modernc.org/sqlite":                  {"gateway/store"},
 	"database/sql":                        {"gateway/store"},
 	"periph.io/x/conn/v3":                 {"drivers", "drivers/"},
-	"periph.io/x/devices/v3":              {"drivers/"},
+	"periph.io/x/devices/v3":              {"drivers/bme280"},
 	"github.com/prometheus/client_golang": {"gateway/metrics"},
 	"go.yaml.in/yaml/v3":                  {"gateway/config", "gateway/config/", "cmd/tidehold/ctl"},
 	"github.com/spf13/cobra":              {"cmd/tidehold", "cmd/tidehold/ctl", "cmd/tidehold/hw", "cmd/tidehold/local"},
