@@ -17,7 +17,7 @@ import (
 var open = map[string]string{
 	"T-02": "no file layer that forgets what was not synced; what a torn log does is T-03",
 	"T-05": "the file system going read-only while it runs needs a mount of its own; at a start it is tested (TestRun_AReadOnlyStateFolderServesFromMemoryAndSaysSo)",
-	"T-19": "a bench, not a test: one million messages",
+	"T-19": "a bench, not a test: `tidehold bench uplink` drains one million messages",
 	"T-23": "hold by configuration is not built; MQTT 3.1.1 has no word for a denied topic but the end of the connection, which is T-22",
 }
 

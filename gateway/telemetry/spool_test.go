@@ -678,7 +678,7 @@ func TestDrain_SilentCloudStallsOnceAndThenGetsOneAtATime(t *testing.T) {
 	})
 }
 
-// T-32.
+// The first part of T-32; the week is in week_test.go.
 func TestTwoUplinks_OneThatIsAwayDoesNotDelayTheOther(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		plant := Uplink{Name: "plant", Required: true, Enabled: true, Inflight: 10, Routes: []Route{{Name: "a", From: "a/#", To: "p/{gateway}/{rest}", QoS: 1}}}
