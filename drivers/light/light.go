@@ -22,7 +22,7 @@ func BH1750() drivers.Driver {
 		Info: drivers.Info{Name: "bh1750", Bus: "i2c", Addresses: []uint16{0x23, 0x5c}, Identify: "none: it acknowledges power-on 0x01",
 			Channels: illuminance(), MaxRead: 500 * time.Millisecond},
 		Spans:    []sheet.Span{{Min: 0, Max: 65535 / 1.2}},
-		Identify: func(c *sheet.Chip) error { return c.Write(0x01) },
+		Identify: func(c *sheet.Chip) error { return c.Write(0x01) }, Unsure: true,
 		Sample: func(c *sheet.Chip) ([]float64, error) {
 			if err := c.Write(0x20); err != nil { // once, 1 lx
 				return nil, err

@@ -104,7 +104,7 @@ func values(volts, amperes float64) []float64 { return []float64{volts, amperes,
 func INA219() drivers.Driver {
 	s := meter("ina219", "bit 14 of register 0 is 0", 32, 0.32/shuntMin)
 	s.Info.Options = []drivers.Option{shunt(0.1)}
-	s.Identify = func(c *sheet.Chip) error { return c.Is(regConfig, 0x4000, 0) }
+	s.Identify, s.Unsure = func(c *sheet.Chip) error { return c.Is(regConfig, 0x4000, 0) }, true
 	configured(&s, func(drivers.Options) uint16 { return 0x399f }, func(drivers.Options) time.Duration { return 2 * time.Millisecond })
 	s.Lost = func(c *sheet.Chip) (bool, error) {
 		config, err := c.Word(regConfig)

@@ -38,6 +38,9 @@ type Sheet struct {
 	Spans []Span
 	// Identify tells the chip from others; a wrong checksum counts as another.
 	Identify func(c *Chip) error
+	// Unsure marks an Identify that another chip could pass, or that could move
+	// the pins of an expander at the same address: whoever scans leaves it out.
+	Unsure bool
 	// SetUp writes the settings.
 	SetUp func(c *Chip) error
 	// Lost reports that the chip forgot its settings since SetUp.
@@ -74,8 +77,8 @@ func (s Sheet) Recognize(ctx context.Context, h *drivers.Handle) error {
 	return (&device{Sheet: s, chip: &Chip{handle: h}}).Identify(ctx)
 }
 
-// Distinct reports that the chip has an identity.
-func (s Sheet) Distinct() bool { return s.Identify != nil }
+// Distinct reports that the chip has an identity that nobody else has.
+func (s Sheet) Distinct() bool { return s.Identify != nil && !s.Unsure }
 
 // device is a chip that was opened.
 type device struct {

@@ -37,7 +37,7 @@ func seven(n uint16) (list []uint16) {
 // bits, the rest zero. It has no identity.
 func LM75() drivers.Driver {
 	s := thermometer("lm75", "the four low bits of register 0 are zero", -55, 125, seven(8)...)
-	s.Identify = func(c *sheet.Chip) error { return c.Is(0, 0x000f, 0) }
+	s.Identify, s.Unsure = func(c *sheet.Chip) error { return c.Is(0, 0x000f, 0) }, true
 	s.Sample = func(c *sheet.Chip) ([]float64, error) { return signed(c, 0, 0xfff0, 1.0/256) }
 	return s
 }

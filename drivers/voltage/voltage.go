@@ -58,7 +58,7 @@ func ads(name string, bits uint, rates []int64, codes map[int64]uint16) drivers.
 				{Name: "range", Kind: drivers.Number, Default: 4.096, Allowed: []any{6.144, 4.096, 2.048, 1.024, 0.512, 0.256}, Doc: "full scale in V; no input may have more than the supply"},
 				{Name: "rate", Kind: drivers.Integer, Default: rates[0], Allowed: allowed, Doc: "conversions per second; slower is less noisy"},
 			}},
-		Spans: []sheet.Span{span, span, span, span},
+		Spans: []sheet.Span{span, span, span, span}, Unsure: true, // ADS1015 and ADS1115 look alike
 		Identify: func(c *sheet.Chip) error {
 			if err := c.Is(adsLow, 0xffff, 0x8000); err != nil {
 				return err

@@ -62,8 +62,8 @@ func HTU21D(w World) *Commands {
 // Si7021 is Silicon Labs' sensor, with an electronic id.
 func Si7021(w World) *Commands {
 	c := twoShots(w)
-	c.Table[0xe7] = Command{Do: func([]byte) []byte { return []byte{0x3a} }}
-	c.Table[0xfc] = Command{Identity: true, Do: func([]byte) []byte { return Words(0, 0x15ff, 0xffff) }}
+	c.Table[0xe7] = Command{Identity: true, Do: func([]byte) []byte { return []byte{0x3a} }}
+	c.Table[0xfc] = Command{Do: func([]byte) []byte { return Words(0, 0x15ff, 0xffff) }}
 	return c
 }
 
