@@ -71,7 +71,7 @@ func TestFold_WeeksOfOutageLoseDetailAndNothingElse(t *testing.T) {
 		h.check()
 		s := h.s.Stats()
 		u := s.Uplinks[0]
-		if u.Lost > 0 || u.Folded < uint64(minutes)*100 || s.Bytes > h.max+(1<<20) {
+		if u.Lost > 0 || u.Folded < uint64(minutes)*30 || s.Bytes > h.max+(1<<20) {
 			t.Errorf("%d minutes in %d bytes of %d: %+v", minutes, s.Bytes, h.max, u)
 		}
 		if grown := int64(heap()) - int64(before); grown > 16<<20 {
