@@ -6,9 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/text/cases"
-	"golang.org/x/text/language"
-
+	"github.com/tidehold/tidehold/gateway/iotsql/lettercase"
 	"github.com/tidehold/tidehold/gateway/iotsql/value"
 )
 
@@ -51,8 +49,8 @@ var Functions = map[string]Function{
 	"indexof":    since2016(text2(indexOf)),
 	"length":     since2016(text(func(s string) value.Value { return value.Integer(int64(utf8.RuneCountInString(s))) })),
 	"numbytes":   since2016(text(func(s string) value.Value { return value.Integer(int64(len(s))) })),
-	"lower":      text(plain(func(s string) string { return cases.Lower(language.Und).String(s) })),
-	"upper":      text(plain(func(s string) string { return cases.Upper(language.Und).String(s) })),
+	"lower":      text(plain(lettercase.Lower)),
+	"upper":      text(plain(lettercase.Upper)),
 	"lpad":       two(func(s, n value.Value) value.Value { return pad(s, n, true) }),
 	"rpad":       two(func(s, n value.Value) value.Value { return pad(s, n, false) }),
 	"ltrim":      text(plain(func(s string) string { return strings.TrimLeft(s, " \t") })),
