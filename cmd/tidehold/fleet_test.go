@@ -129,9 +129,9 @@ func (s *fleetSite) uplink() link {
 type flow struct {
 	*publisher
 	arrivals chan arrival
-	running  sync.WaitGroup
-	stop     chan struct{}
-	done     chan struct{}
+	// stop ends the device, done the consumer.
+	stop, done       chan struct{}
+	device, consumer sync.WaitGroup
 }
 
 func (s *fleetSite) flow(t *testing.T, at *natsNode) *flow {
@@ -140,11 +140,11 @@ func (s *fleetSite) flow(t *testing.T, at *natsNode) *flow {
 		arrivals:  make(chan arrival, 1<<16), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	subscribed := make(chan struct{})
-	f.running.Go(func() {
+	f.consumer.Go(func() {
 		consume(t, at.at(), f.arrivals, nil, f.done, sync.OnceFunc(func() { close(subscribed) }))
 	})
 	<-subscribed
-	f.running.Go(func() { f.run(f.stop) })
+	f.device.Go(func() { f.run(f.stop) })
 	return f
 }
 
@@ -152,6 +152,7 @@ func (s *fleetSite) flow(t *testing.T, at *natsNode) *flow {
 // Duplicates are those that were under way when a node died.
 func (f *flow) settle(t *testing.T, s *fleetSite, least, inflight int) {
 	close(f.stop)
+	f.device.Wait()
 	gwtest.Eventually(t, "the spool is empty", func() bool {
 		return ask[spoolStats](t, "spool", "stats", "--socket", s.socket).Uplinks[0].Pending == 0
 	})
@@ -160,7 +161,7 @@ func (f *flow) settle(t *testing.T, s *fleetSite, least, inflight int) {
 		t.Errorf("%d duplicates, the window holds %d", doubles, inflight)
 	}
 	close(f.done)
-	f.running.Wait()
+	f.consumer.Wait()
 }
 
 // The window of the profile nats (upstream.md section 2).
