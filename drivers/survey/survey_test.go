@@ -86,9 +86,9 @@ func TestScan_EndsWithTheBus(t *testing.T) {
 	}
 }
 
-// TestIdentify_NamesWhatIsCertainAndListsTheRest runs the real driver's rule on
-// the simulated chip.
-func TestIdentify_NamesWhatIsCertainAndListsTheRest(t *testing.T) {
+// climate is a bus with a simulated BME280.
+func climate(t *testing.T) drivers.Bus {
+	t.Helper()
 	world := sim.NewWorld()
 	b, err := world.AddBus(drivers.BusConfig{Name: "main", Type: "sim"})
 	if err != nil {
@@ -97,6 +97,13 @@ func TestIdentify_NamesWhatIsCertainAndListsTheRest(t *testing.T) {
 	if err := world.AddSensor(drivers.SensorConfig{Name: "climate", Driver: "bme280", Bus: "main", Address: []uint16{0x76}}, bme280.Driver{}.Describe()); err != nil {
 		t.Fatal(err)
 	}
+	return b
+}
+
+// TestIdentify_NamesWhatIsCertainAndListsTheRest runs the real driver's rule on
+// the simulated chip.
+func TestIdentify_NamesWhatIsCertainAndListsTheRest(t *testing.T) {
+	b := climate(t)
 	found, err := Scan(t.Context(), b)
 	if err != nil {
 		t.Fatal(err)
@@ -124,17 +131,10 @@ func TestIdentify_NamesWhatIsCertainAndListsTheRest(t *testing.T) {
 	}
 }
 
-// TestIdentify_AsksAtSilentAddressesToo: a SHT3x that is scanned by a bare read
-// does not answer it.
+// TestIdentify_AsksAtSilentAddressesToo: a chip like the SHT3x does not answer a
+// bare read, so the scan did not find it.
 func TestIdentify_AsksAtSilentAddressesToo(t *testing.T) {
-	world := sim.NewWorld()
-	b, err := world.AddBus(drivers.BusConfig{Name: "main", Type: "sim"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := world.AddSensor(drivers.SensorConfig{Name: "climate", Driver: "bme280", Bus: "main", Address: []uint16{0x76}}, bme280.Driver{}.Describe()); err != nil {
-		t.Fatal(err)
-	}
+	b := climate(t)
 	if got := Identify(t.Context(), b, nil, parts); len(got) != 1 || got[0].Chip != "bme280" {
 		t.Errorf("got %+v", got)
 	}
