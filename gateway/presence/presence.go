@@ -60,7 +60,9 @@ type Board struct {
 
 	mu    sync.Mutex
 	known map[iot.ClientID]State
-	dirty map[iot.ClientID]bool // changed since the last flush, or forgotten
+	dirty map[iot.ClientID]bool // known, and changed since the last flush
+	// stale is set while the store may hold clients that were forgotten.
+	stale bool
 }
 
 // Schema is this room's table in state.db.
@@ -159,8 +161,9 @@ func (b *Board) forget() {
 	slices.SortFunc(away, func(x, y iot.ClientID) int { return cmp.Compare(b.known[x].At, b.known[y].At) })
 	for _, id := range away[:min(forgetAtOnce, len(away))] {
 		delete(b.known, id)
-		b.dirty[id] = true
+		delete(b.dirty, id)
 	}
+	b.stale = true
 }
 
 // Of gives the state of a client; false: it was never seen.
@@ -191,44 +194,69 @@ func (b *Board) Run(ctx context.Context) error {
 
 func (b *Board) flush(ctx context.Context) {
 	b.mu.Lock()
-	changed := make(map[iot.ClientID]*State, len(b.dirty))
+	changed := make(map[iot.ClientID]State, len(b.dirty))
 	for id := range b.dirty {
-		changed[id] = nil
-		if s, known := b.known[id]; known {
-			changed[id] = &s
-		}
+		changed[id] = b.known[id]
+	}
+	var kept map[iot.ClientID]State
+	if b.stale {
+		kept = maps.Clone(b.known)
 	}
 	clear(b.dirty)
+	b.stale = false
 	b.mu.Unlock()
-	if len(changed) == 0 {
+	if len(changed) == 0 && kept == nil {
 		return
 	}
-	err := b.db.Write(ctx, "presence", func(tx *store.Tx) error { return write(tx, changed) })
+	err := b.db.Write(ctx, "presence", func(tx *store.Tx) error {
+		if err := write(tx, changed); err != nil || kept == nil {
+			return err
+		}
+		return sweep(tx, kept)
+	})
 	if err == nil {
 		return
 	}
-	b.log.Warn("the presence of clients was not stored", "err", err)
+	b.log.Warn("the presence of clients was not stored; it is tried again in a minute", "err", err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id := range changed {
-		b.dirty[id] = true
+		if _, known := b.known[id]; known {
+			b.dirty[id] = true
+		}
 	}
+	b.stale = b.stale || kept != nil
 }
 
-func write(tx *store.Tx, changed map[iot.ClientID]*State) error {
+func write(tx *store.Tx, changed map[iot.ClientID]State) error {
 	for id, s := range changed {
-		sql, args := "DELETE FROM presence WHERE client=?", []any{string(id)}
-		if s != nil {
-			connected := 0
-			if s.Connected {
-				connected = 1
-			}
-			sql = "INSERT OR REPLACE INTO presence(client, connected, at_ms, reason, session, ip) VALUES(?, ?, ?, ?, ?, ?)"
-			args = []any{string(id), connected, s.At, s.Reason, s.Session, s.IP}
+		connected := 0
+		if s.Connected {
+			connected = 1
 		}
-		if _, err := tx.Exec(sql, args...); err != nil {
+		if _, err := tx.Exec("INSERT OR REPLACE INTO presence(client, connected, at_ms, reason, session, ip) VALUES(?, ?, ?, ?, ?, ?)",
+			string(id), connected, s.At, s.Reason, s.Session, s.IP); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sweep deletes the rows of clients that are not kept.
+func sweep(tx *store.Tx, kept map[iot.ClientID]State) error {
+	var gone []string
+	err := tx.Query("SELECT client FROM presence", nil, func(scan store.Scan) error {
+		var id string
+		err := scan(&id)
+		if _, keep := kept[iot.ClientID(id)]; !keep {
+			gone = append(gone, id)
+		}
+		return err
+	})
+	for _, id := range gone {
+		if err == nil {
+			_, err = tx.Exec("DELETE FROM presence WHERE client=?", id)
+		}
+	}
+	return err
 }

@@ -123,3 +123,27 @@ func TestSet_MakesRoomForManyAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestFlush_ForgetsWhoWasForgotten: the store and what waits for it hold no more
+// clients than are known.
+func TestFlush_ForgetsWhoWasForgotten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	b, db := open(t, path)
+	for i := range clientsMax + 1 {
+		if i == clientsMax {
+			b.flush(context.Background()) // all are stored before some are forgotten
+		}
+		b.come(fmt.Sprint(i), "s", int64(i))
+		b.leave(fmt.Sprint(i), "s", int64(i))
+	}
+	if len(b.dirty) != 1 || !b.stale {
+		t.Errorf("%d changes wait, stale: %t", len(b.dirty), b.stale)
+	}
+	b.flush(context.Background())
+	db.Close()
+	again, db := open(t, path)
+	defer db.Close()
+	if len(again.known) != len(b.known) || len(again.known) != clientsMax-forgetAtOnce+1 {
+		t.Errorf("%d clients are stored, %d known", len(again.known), len(b.known))
+	}
+}
