@@ -111,6 +111,24 @@ type arrival struct {
 
 func (a arrival) key() string { return fmt.Sprintf("%s/%d", a.P, a.N) }
 
+// startWatched starts a Mosquitto, a witness before it, and a gateway with these
+// routes of telemetry.
+func startWatched(t *testing.T, routes string) (*gwtest.Mosquitto, *witness, *site) {
+	t.Helper()
+	upstream := gwtest.StartMosquitto(t)
+	seen := stand(t, upstream.Address)
+	s := newSite(t, "gw", fmt.Sprintf(`uplinks:
+  - name: plant
+    profile: mosquitto
+    endpoint: "tcp://%s"
+    reconnect_max: 1s
+    drain: {rate: %d, bytes: 0, inflight: 0, start_jitter: 0s}
+    telemetry: [%s]
+`, seen.address(), drainRate, routes))
+	s.start()
+	return upstream, seen, s
+}
+
 // TestKill_EveryAcknowledgedMessageArrivesUpstream kills the gateway and the
 // upstream and cuts the link at random while three devices publish. Every
 // message that the gateway acknowledged must arrive upstream at least once; an
@@ -122,19 +140,7 @@ func TestKill_EveryAcknowledgedMessageArrivesUpstream(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	upstream := gwtest.StartMosquitto(t)
-	seen := stand(t, upstream.Address)
-	s := newSite(t, "gw", fmt.Sprintf(`uplinks:
-  - name: plant
-    profile: mosquitto
-    endpoint: "tcp://%s"
-    reconnect_max: 1s
-    drain: {rate: %d, bytes: 0, inflight: 0, start_jitter: 0s}
-    telemetry:
-      - {name: ids, from: "dt/inject/#", form: inject}
-      - {name: all, from: "dt/#"}
-`, seen.address(), drainRate))
-	s.start()
+	upstream, seen, s := startWatched(t, `{name: ids, from: "dt/inject/#", form: inject}, {name: all, from: "dt/#"}`)
 
 	arrivals, pings, end := startConsumer(t, upstream.Address)
 	defer end()
@@ -361,17 +367,7 @@ func TestKill_WithWritesElidedNoNumberIsMissingAndNoneComesTwice(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	upstream := gwtest.StartMosquitto(t)
-	seen := stand(t, upstream.Address)
-	s := newSite(t, "gw", fmt.Sprintf(`uplinks:
-  - name: plant
-    profile: mosquitto
-    endpoint: "tcp://%s"
-    reconnect_max: 1s
-    drain: {rate: %d, bytes: 0, inflight: 0, start_jitter: 0s}
-    telemetry: [{name: ids, from: "dt/#", form: inject}]
-`, seen.address(), drainRate))
-	s.start()
+	upstream, seen, s := startWatched(t, `{name: ids, from: "dt/#", form: inject}`)
 	arrivals, _, end := startConsumer(t, upstream.Address)
 	defer end()
 	publishers, leave := startPublishers(t, s.at(), "one", "two")

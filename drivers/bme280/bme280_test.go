@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidehold/tidehold/drivers"
+	"github.com/tidehold/tidehold/drivers/proof"
 	"github.com/tidehold/tidehold/drivers/sim"
 )
 
@@ -28,35 +29,13 @@ func board(t *testing.T, simulate map[string]any) (*sim.World, *drivers.Handle) 
 	return w, drivers.NewHandle(bus, 0x76)
 }
 
-func options(t *testing.T, raw map[string]any) drivers.Options {
-	t.Helper()
-	o, problems := drivers.CheckOptions(Driver{}.Describe().Options, raw)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	return o
-}
-
 func open(t *testing.T, h *drivers.Handle, raw map[string]any) drivers.Device {
 	t.Helper()
-	d, err := Driver{}.Open(t.Context(), h, options(t, raw))
+	d, err := Driver{}.Open(t.Context(), h, proof.Checked(t, Driver{}, raw))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
-}
-
-func read(t *testing.T, d drivers.Device) map[string]float64 {
-	t.Helper()
-	list, err := d.Read(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := map[string]float64{}
-	for _, r := range list {
-		values[r.Channel] = r.Value
-	}
-	return values
 }
 
 func near(t *testing.T, what string, got, want, within float64) {
@@ -84,7 +63,7 @@ func TestRead_GivesWhatTheWorldHasOverTheWholeRange(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := read(t, d)
+			got := proof.Values(t, d)
 			near(t, "temperature at "+c.temperature, got["temperature"], want["temperature"].(float64), 0.011)
 			near(t, "humidity at "+c.humidity, got["humidity"]*100, want["humidity"].(float64), 0.1)
 			near(t, "pressure at "+c.pressure, got["pressure"], want["pressure"].(float64)*100, 6)
@@ -126,7 +105,7 @@ func TestRead_TheDatasheetsExampleCompensatesAsPrinted(t *testing.T) {
 	}
 	put(0xf7, 415148)
 	put(0xfa, 519888)
-	got := read(t, open(t, drivers.NewHandle(chip, 0x76), map[string]any{"oversampling": map[string]any{"humidity": 0}}))
+	got := proof.Values(t, open(t, drivers.NewHandle(chip, 0x76), map[string]any{"oversampling": map[string]any{"humidity": 0}}))
 	near(t, "temperature", got["temperature"], 25.08, 0.0001)
 	near(t, "pressure", got["pressure"], 100653.27, 0.5)
 	if _, ok := got["humidity"]; ok {
@@ -144,7 +123,7 @@ func TestOpen_NamesTheCause(t *testing.T) {
 			if err := w.Fault("climate", c.fault, ""); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := (Driver{}).Open(t.Context(), h, options(t, nil)); !errors.Is(err, c.want) {
+			if _, err := (Driver{}).Open(t.Context(), h, proof.Checked(t, Driver{}, nil)); !errors.Is(err, c.want) {
 				t.Errorf("fault %s: got %v, want %v", c.fault, err, c.want)
 			}
 		}
@@ -181,7 +160,7 @@ func TestRead_EveryThirdTransactionRefusedIsHealedByRetries(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 20 {
-			near(t, "temperature", read(t, d)["temperature"], 21, 0.02)
+			near(t, "temperature", proof.Values(t, d)["temperature"], 21, 0.02)
 		}
 	})
 }
@@ -191,11 +170,11 @@ func TestRead_AChipThatLostItsSupplyIsSetUpAgain(t *testing.T) {
 		for _, raw := range []map[string]any{nil, {"iir": 4}} {
 			w, h := board(t, nil)
 			d := open(t, h, raw)
-			read(t, d)
+			proof.Values(t, d)
 			if err := w.Fault("climate", "power-loss", ""); err != nil {
 				t.Fatal(err)
 			}
-			got := read(t, d)
+			got := proof.Values(t, d)
 			near(t, "humidity", got["humidity"], 0.5, 0.005)
 			near(t, "temperature", got["temperature"], 21, 0.05)
 		}
@@ -229,7 +208,7 @@ func TestOpen_WritesSettingsInTheOrderOfTheDatasheet(t *testing.T) {
 	handle := drivers.NewHandle(rec, 0x76)
 	d := open(t, handle, map[string]any{"oversampling": map[string]any{"temperature": 2, "pressure": 16, "humidity": 1}})
 	rec.writes = nil
-	read(t, d)
+	proof.Values(t, d)
 	if len(rec.writes) != 1 || rec.writes[0][0] != 0xf4 || rec.writes[0][1] != 2<<5|5<<2|1 {
 		t.Errorf("a read wrote % x; want one ctrl_meas in forced mode", rec.writes)
 	}
@@ -272,7 +251,7 @@ func FuzzRead_AnyRegistersGiveAValueOrAnError(f *testing.F) {
 		chip := &registers{}
 		copy(chip.reg[:], image)
 		chip.reg[0xd0], chip.reg[0xf3] = 0x60, 0
-		d, err := Driver{}.Open(t.Context(), drivers.NewHandle(chip, 0x77), options(t, nil))
+		d, err := Driver{}.Open(t.Context(), drivers.NewHandle(chip, 0x77), proof.Checked(t, Driver{}, nil))
 		if err != nil {
 			return
 		}

@@ -50,14 +50,8 @@ func SHT3x() drivers.Driver {
 			_, err := ask(c, 0xf32d, 3)
 			return err
 		},
-		SetUp: stopPeriodic,
-		Sample: func(c *sheet.Chip) ([]float64, error) {
-			words, err := measure(c, shots[c.Options.Text("repeatability")])
-			if err != nil {
-				return nil, err
-			}
-			return []float64{celsius(words[0]), float64(words[1]) / 65535}, nil
-		},
+		SetUp:  stopPeriodic,
+		Sample: func(c *sheet.Chip) ([]float64, error) { return single(c, shots) },
 	}
 	s.Info.Options = []drivers.Option{repeatability()}
 	return s
@@ -75,17 +69,20 @@ func HDC302x() drivers.Driver {
 			}
 			return err
 		},
-		SetUp: stopPeriodic,
-		Sample: func(c *sheet.Chip) ([]float64, error) {
-			words, err := measure(c, shots[c.Options.Text("repeatability")])
-			if err != nil {
-				return nil, err
-			}
-			return []float64{celsius(words[0]), float64(words[1]) / 65535}, nil
-		},
+		SetUp:  stopPeriodic,
+		Sample: func(c *sheet.Chip) ([]float64, error) { return single(c, shots) },
 	}
 	s.Info.Options = []drivers.Option{repeatability()}
 	return s
+}
+
+// single takes one measurement, in the way of the wanted repeatability.
+func single(c *sheet.Chip, shots map[string]shot) ([]float64, error) {
+	words, err := measure(c, shots[c.Options.Text("repeatability")])
+	if err != nil {
+		return nil, err
+	}
+	return []float64{celsius(words[0]), float64(words[1]) / 65535}, nil
 }
 
 // stopPeriodic ends a measurement mode that another program left on: in it the

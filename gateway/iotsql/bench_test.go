@@ -38,7 +38,7 @@ func BenchmarkEval_RulesShareADocument(b *testing.B) {
 	}
 	rules = append(rules, mustParse(b, "SELECT t FROM 'a/+' WHERE t > 20"))
 	ctx := contextOf("a/b", benchPayload)
-	ctx.Document = NewDocument(ctx.Message.Payload)
+	ctx.Document = documentOf(ctx.Message.Payload)
 	b.ReportAllocs()
 	for b.Loop() {
 		ctx.Document.Reset(ctx.Message.Payload)

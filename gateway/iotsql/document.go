@@ -19,14 +19,7 @@ type Document struct {
 	trees [2]value.Value
 }
 
-// NewDocument makes a Document of payload, which nobody changes any more.
-func NewDocument(payload []byte) *Document {
-	d := new(Document)
-	d.Reset(payload)
-	return d
-}
-
-// Reset makes d the document of another payload.
+// Reset makes d the document of another payload, which nobody changes any more.
 func (d *Document) Reset(payload []byte) {
 	*d = Document{raw: payload, text: textOf(payload), index: d.index}
 }

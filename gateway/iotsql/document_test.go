@@ -5,12 +5,19 @@ import (
 	"testing"
 )
 
+// documentOf is the document of a payload.
+func documentOf(payload []byte) *Document {
+	d := new(Document)
+	d.Reset(payload)
+	return d
+}
+
 // Once a payload was read, nobody reads it again: after the first rule the
 // opening brace is gone, and whoever scanned the text anew would see no JSON.
 func TestDocument_IsScannedOnceHoweverManyRulesLook(t *testing.T) {
 	payload := []byte(`{"t":21.5,"o":{"k":"x"}}`)
 	ctx := contextOf("a", string(payload))
-	ctx.Document = NewDocument(payload)
+	ctx.Document = documentOf(payload)
 	fired := 0
 	for i := range 100 {
 		s := mustParse(t, fmt.Sprintf("SELECT o.k FROM 'a' WHERE t > %d AND o.k = 'x'", i%20))

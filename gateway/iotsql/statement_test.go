@@ -106,7 +106,7 @@ func TestEval_MessagesThatDoNotMatchCostNoAllocation(t *testing.T) {
 }
 
 func TestEval_DocumentIsSharedByRulesOfBothVersions(t *testing.T) {
-	d := NewDocument([]byte(`{"x":10.0}`))
+	d := documentOf([]byte(`{"x":10.0}`))
 	for version, want := range map[string]string{Version2015: `{"r":2.5}`, Version2016: `{"r":2}`, VersionBeta: `{"r":2}`} {
 		for _, sql := range []string{"SELECT x / 4 AS r", "SELECT get(*, 'x') / 4 AS r", "SELECT x / 4 AS r"} {
 			s, err := Parse(sql, version)

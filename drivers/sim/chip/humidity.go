@@ -8,12 +8,15 @@ import (
 // celsius codes a temperature as Sensirion and TI do: -45 + 175·r/65535.
 func celsius(w World) uint16 { return uint16(Scale((w("temperature")+45)/175*65535, 65535)) }
 
+// single answers a single shot of Sensirion's and TI's chips of 16-bit commands.
+func single(w World) func([]byte) []byte {
+	return func([]byte) []byte { return Words(0xff, celsius(w), uint16(Scale(w("humidity")*65535, 65535))) }
+}
+
 // SHT3x is Sensirion's SHT31 (datasheet SHT3x-DIS): commands of 16 bits, no
 // acknowledgement while it measures.
 func SHT3x(w World) *Commands {
-	measure := func([]byte) []byte {
-		return Words(0xff, celsius(w), uint16(Scale(w("humidity")*65535, 65535)))
-	}
+	measure := single(w)
 	return &Commands{Width: 2, Table: map[uint16]Command{
 		0x2400: {Takes: 12500 * time.Microsecond, Do: measure},
 		0x240b: {Takes: 4500 * time.Microsecond, Do: measure},
@@ -25,9 +28,7 @@ func SHT3x(w World) *Commands {
 
 // HDC302x is TI's HDC3022 (datasheet SNAS778).
 func HDC302x(w World) *Commands {
-	measure := func([]byte) []byte {
-		return Words(0xff, celsius(w), uint16(Scale(w("humidity")*65535, 65535)))
-	}
+	measure := single(w)
 	return &Commands{Width: 2, Table: map[uint16]Command{
 		0x2400: {Takes: 12500 * time.Microsecond, Do: measure},
 		0x240b: {Takes: 7500 * time.Microsecond, Do: measure},

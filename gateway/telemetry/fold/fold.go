@@ -14,7 +14,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -50,9 +49,6 @@ type Aggregate struct {
 	N, BadN, Dropped int
 	Series           []Series
 }
-
-// ID is the id of the aggregate after the gateway's id and incarnation.
-func (a *Aggregate) ID() string { return fmt.Sprintf("f1-%d-%d", a.From, a.To) }
 
 // Series is one value over a window. Numbers have Count, Min, Max and Mean;
 // texts and truth values every change in Changes. First and Last are those that
